@@ -1,0 +1,1 @@
+//! Authoritative DNS with health-checked, geo-aware answers.

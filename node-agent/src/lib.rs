@@ -1,0 +1,1 @@
+//! Programs one node: eBPF tables, tunnels and routes that follow the mesh.

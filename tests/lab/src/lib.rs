@@ -1,0 +1,1 @@
+//! Hosts, links and pods made of network namespaces, for the example and the tests.

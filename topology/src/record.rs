@@ -1,0 +1,160 @@
+//! The records of the store: what each key and value means, byte for byte as Cilium writes them.
+//!
+//! A value is checked against its key and its cluster when it is read, as upstream's readers do, so
+//! that nothing behind this module meets a record that contradicts itself.
+
+mod cluster_config;
+mod cluster_service;
+mod go_json;
+mod ip;
+mod key;
+mod labels;
+mod node;
+mod peer;
+
+use crate::id::{ClusterId, ClusterName};
+use crate::service::LocalService;
+
+pub use cluster_config::{Capabilities, ClusterConfig};
+pub use cluster_service::{BackendZone, ClusterService, ForZone};
+pub use ip::{IpIdentity, NamedPort};
+pub use key::{HEARTBEAT, Key, Kind, MalformedKey};
+pub use labels::{CLUSTER_LABEL, Labels};
+pub use node::{AddressKind, Node, NodeAddress};
+pub use peer::PeerState;
+
+/// A value that fits its key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Record {
+    ClusterConfig(ClusterConfig),
+    Identity(Labels),
+    Ip(IpIdentity),
+    LocalService(LocalService),
+    Node(Box<Node>),
+    /// A kind that is carried, but not read: endpoint slices and service exports.
+    Opaque(Vec<u8>),
+    Peer(PeerState),
+    Service(Box<ClusterService>),
+    /// A canary, whose time of writing nobody reads.
+    Synced(String),
+}
+
+/// Why a value does not fit its key; upstream's readers drop the same.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRecord {
+    #[error("no valid value")]
+    Json(#[from] serde_json::Error),
+    #[error("not text")]
+    NotText(#[from] std::str::Utf8Error),
+    #[error("{field} does not match the key: got {got:?}, expected {expected:?}")]
+    Mismatch {
+        field: &'static str,
+        got: String,
+        expected: String,
+    },
+    #[error("{identity} does not belong to the identities of cluster {cluster}")]
+    ForeignIdentity { identity: u32, cluster: ClusterId },
+    #[error("the label {CLUSTER_LABEL} is missing")]
+    NoClusterLabel,
+}
+
+impl Record {
+    /// Reads the value of `key`.
+    ///
+    /// `cluster` is the id that the record's cluster gave in its cluster-config; without one, ids
+    /// are not checked.
+    pub fn decode(
+        key: &Key,
+        value: &[u8],
+        cluster: Option<ClusterId>,
+    ) -> Result<Self, InvalidRecord> {
+        Ok(match key {
+            Key::ClusterConfig(_) => Self::ClusterConfig(go_json::decode(value)?),
+            Key::EndpointSlice(..) | Key::ServiceExport(..) => Self::Opaque(value.to_owned()),
+            Key::Identity(name, identity) => {
+                let labels = Labels::parse(std::str::from_utf8(value)?);
+                check_identity(identity.0, cluster)?;
+                let label = labels.cluster().ok_or(InvalidRecord::NoClusterLabel)?;
+                expect("cluster label", label, name.as_str())?;
+                Self::Identity(labels)
+            }
+            Key::Ip(_, prefix) => {
+                let ip: IpIdentity = go_json::decode(value)?;
+                let got = ip.prefix().map(|it| it.to_string()).unwrap_or_default();
+                expect("address", &got, &prefix.to_string())?;
+                if !ip.identity.is_reserved() {
+                    check_identity(ip.identity.0, cluster)?;
+                }
+                Self::Ip(ip)
+            }
+            Key::LocalService(..) => Self::LocalService(go_json::decode(value)?),
+            Key::Node(name, node_name) => {
+                let node: Node = go_json::decode(value)?;
+                expect("name", node.name.as_str(), node_name.as_str())?;
+                check_cluster(&node.cluster, node.cluster_id, name, cluster)?;
+                Self::Node(Box::new(node))
+            }
+            Key::Peer(_) => Self::Peer(go_json::decode(value)?),
+            Key::Service(name, service_name) => {
+                let service: ClusterService = go_json::decode(value)?;
+                expect("namespace", &service.namespace, service_name.namespace())?;
+                expect("name", &service.name, service_name.name())?;
+                check_cluster(&service.cluster, service.cluster_id, name, cluster)?;
+                Self::Service(Box::new(service))
+            }
+            Key::Synced(..) | Key::OwnSynced(_) => {
+                Self::Synced(std::str::from_utf8(value)?.to_owned())
+            }
+        })
+    }
+
+    /// The bytes that upstream's writer would write.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::ClusterConfig(config) => go_json::encode(config),
+            Self::Identity(labels) => labels.to_string().into_bytes(),
+            Self::Ip(ip) => go_json::encode(ip),
+            Self::LocalService(service) => go_json::encode(service),
+            Self::Node(node) => go_json::encode(node),
+            Self::Opaque(bytes) => bytes.clone(),
+            Self::Peer(state) => go_json::encode(state),
+            Self::Service(service) => go_json::encode(service),
+            Self::Synced(time) => time.clone().into_bytes(),
+        }
+    }
+}
+
+fn check_cluster(
+    name: &ClusterName,
+    id: ClusterId,
+    expected_name: &ClusterName,
+    expected_id: Option<ClusterId>,
+) -> Result<(), InvalidRecord> {
+    expect("cluster name", name.as_str(), expected_name.as_str())?;
+    match expected_id {
+        Some(expected) if expected != id => {
+            expect("cluster id", &id.to_string(), &expected.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_identity(identity: u32, cluster: Option<ClusterId>) -> Result<(), InvalidRecord> {
+    match cluster {
+        Some(cluster) if !cluster.identity_range().contains(&identity) => {
+            Err(InvalidRecord::ForeignIdentity { identity, cluster })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn expect(field: &'static str, got: &str, expected: &str) -> Result<(), InvalidRecord> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(InvalidRecord::Mismatch {
+        field,
+        got: got.to_owned(),
+        expected: expected.to_owned(),
+    })
+}

@@ -1,0 +1,262 @@
+//! What daemons say of themselves: the values behind `/v1/status` and `/v1/explain`, which
+//! `meshctl` shows and scripts read.
+//!
+//! Times are milliseconds since 1970 unless the name says otherwise.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::geo::{Kilometers, Location};
+use crate::health::Health;
+use crate::id::{ClusterId, ClusterName, NodeName, ServiceName};
+use crate::mesh::Mesh;
+use crate::select::Selection;
+use crate::service::{Affinity, L4Port};
+
+/// Something an operator should know, with what to do about it.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Problem {
+    pub what: String,
+    pub remedy: String,
+}
+
+/// One cluster, as the daemon that is asked sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    pub name: ClusterName,
+    /// `None` until its cluster-config was read.
+    pub id: Option<ClusterId>,
+    pub state: ClusterState,
+    /// When the state began; `None` for the own cluster.
+    pub since: Option<u64>,
+    /// Why it is not connected; empty while it is.
+    pub reason: String,
+    /// Whether nodes, services, identities and endpoints have been read whole.
+    pub synced: bool,
+    pub nodes: usize,
+    /// Services that the cluster shares.
+    pub services: usize,
+    pub identities: usize,
+    pub endpoints: usize,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterState {
+    Connected,
+    Lost,
+    Own,
+}
+
+/// The connection to the own cluster's etcd.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreReport {
+    pub connected: bool,
+    pub since: u64,
+    /// Why it is not connected; empty while it is.
+    pub reason: String,
+}
+
+/// `/v1/status` of `clustermesh-apiserver`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiserverStatus {
+    pub cluster: ClusterName,
+    pub id: ClusterId,
+    pub version: String,
+    pub ready: bool,
+    /// Objects read from Kubernetes or from the manifests.
+    pub objects: usize,
+    /// Records that this server keeps in the store, own and mirrored.
+    pub records: usize,
+    pub clusters: Vec<ClusterReport>,
+    pub problems: Vec<Problem>,
+}
+
+/// `/v1/status` of `node-agent`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    pub node: NodeName,
+    pub cluster: ClusterName,
+    pub version: String,
+    pub ready: bool,
+    pub store: StoreReport,
+    pub clusters: Vec<ClusterReport>,
+    pub tunnels: Vec<TunnelReport>,
+    /// Services programmed into the datapath.
+    pub services: usize,
+    /// Backends programmed into the datapath.
+    pub backends: usize,
+    pub problems: Vec<Problem>,
+}
+
+/// One WireGuard peer.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TunnelReport {
+    pub cluster: ClusterName,
+    pub node: NodeName,
+    /// Base64.
+    pub public_key: String,
+    pub endpoint: Option<SocketAddr>,
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// `None` before the first handshake.
+    pub last_handshake_unix_seconds: Option<u64>,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Whether the last handshake is young enough to carry traffic.
+    pub up: bool,
+}
+
+/// `/v1/status` of `dns-authority`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsStatus {
+    pub version: String,
+    pub ready: bool,
+    pub listen: Vec<SocketAddr>,
+    pub zones: Vec<ZoneReport>,
+    pub checks: Vec<CheckReport>,
+    /// `None` without a mesh.
+    pub store: Option<StoreReport>,
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneReport {
+    pub origin: String,
+    /// Where its records come from: a file's path, or `mesh`.
+    pub source: String,
+    pub names: usize,
+}
+
+/// One health check, shared by all records that use it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// What is probed, such as `tcp 192.0.2.11:80` or `http://shop.example/ at 192.0.2.11`.
+    pub target: String,
+    pub health: Health,
+    /// When the health last changed.
+    pub since: u64,
+    /// The last failure; empty if the last probe succeeded.
+    pub last_error: String,
+}
+
+/// `/v1/explain/service/NAMESPACE/NAME` of `node-agent`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceExplanation {
+    pub service: ServiceName,
+    pub cluster: ClusterName,
+    pub node: NodeName,
+    pub global: bool,
+    pub shared: bool,
+    pub affinity: Affinity,
+    pub frontends: BTreeSet<IpAddr>,
+    pub ports: Vec<PortExplanation>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortExplanation {
+    pub name: String,
+    pub port: L4Port,
+    pub selection: Selection,
+    /// What the kernel's tables hold, which should be the selection.
+    pub programmed: BTreeSet<SocketAddr>,
+}
+
+/// `/v1/explain/dns?name=…&type=…&from=…` of `dns-authority`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsExplanation {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// `NOERROR`, `NXDOMAIN`, …
+    pub response_code: String,
+    pub client: IpAddr,
+    pub client_location: Option<Location>,
+    /// How the location was found, such as `override 10.1.0.0/16 (Frankfurt)`.
+    pub client_found_by: String,
+    /// The records' data as text.
+    pub answers: Vec<String>,
+    /// Why these, in a sentence.
+    pub reason: String,
+    pub candidates: Vec<DnsCandidate>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsCandidate {
+    pub value: String,
+    /// `None` where nothing checks it.
+    pub health: Option<Health>,
+    pub distance: Option<Kilometers>,
+    pub chosen: bool,
+    /// Why it won or lost.
+    pub because: String,
+}
+
+/// `/v1/explain/peer/CLUSTER/NODE` of `node-agent`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerExplanation {
+    pub cluster: ClusterReport,
+    pub node: NodeName,
+    /// `None` where the node has no tunnel.
+    pub tunnel: Option<TunnelReport>,
+    /// Why there is a tunnel or none, in a sentence.
+    pub reason: String,
+    /// The prefixes that are never sent to the node in the clear.
+    pub protected: BTreeSet<IpNet>,
+}
+
+/// Every cluster that the mesh knows, own first.
+pub fn clusters(mesh: &Mesh) -> Vec<ClusterReport> {
+    let mut reports: Vec<ClusterReport> = mesh
+        .clusters()
+        .into_iter()
+        .map(|it| cluster(mesh, it))
+        .collect();
+    reports.sort_by_key(|it| it.state != ClusterState::Own);
+    reports
+}
+
+fn cluster(mesh: &Mesh, name: &ClusterName) -> ClusterReport {
+    let peer = mesh.peers().get(name);
+    let is_own = name == mesh.own();
+    let state = match peer {
+        _ if is_own => ClusterState::Own,
+        Some(peer) if !peer.connected => ClusterState::Lost,
+        _ => ClusterState::Connected,
+    };
+    ClusterReport {
+        name: name.clone(),
+        id: mesh.cluster_id(name),
+        state,
+        since: peer.map(|it| it.since_unix_milliseconds),
+        reason: peer.map(|it| it.reason.clone()).unwrap_or_default(),
+        synced: mesh.is_synced(name) && (!is_own || mesh.is_own_synced()),
+        nodes: mesh.nodes().keys().filter(|(it, _)| it == name).count(),
+        services: mesh
+            .shared_services()
+            .keys()
+            .filter(|(_, it)| it == name)
+            .count(),
+        identities: mesh
+            .identities()
+            .keys()
+            .filter(|(it, _)| it == name)
+            .count(),
+        endpoints: mesh.ips().keys().filter(|(it, _)| it == name).count(),
+    }
+}

@@ -1,0 +1,242 @@
+//! Decides which backends serve a service, and says why: the agent's tables, `explain` and the
+//! DNS authority all show the same value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::geo::{Kilometers, Location};
+use crate::id::{ClusterName, ServiceName};
+use crate::mesh::Mesh;
+use crate::service::{Affinity, L4Port, LocalService, NamedPorts};
+
+/// The backends of one port of a service, and why these.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Selection {
+    pub backends: BTreeSet<Backend>,
+    pub reason: Reason,
+    /// The clusters that offer backends which were not taken.
+    pub passed_over: Vec<PassedOver>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Backend {
+    pub cluster: ClusterName,
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PassedOver {
+    pub cluster: ClusterName,
+    pub backends: usize,
+    pub because: Because,
+}
+
+/// Why these backends serve.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Every cluster that offers one is lost. A doubtful backend beats none.
+    AllLost,
+    /// No affinity: the backends of all clusters share the load.
+    Merged,
+    /// The affinity's own choice is empty, so the nearest cluster of the others stands in.
+    Nearest(Option<Kilometers>),
+    /// Nobody offers this port.
+    NoBackends,
+    /// Not a global service: only the own cluster's backends count.
+    NotGlobal,
+    /// The side that the affinity prefers.
+    Preferred(Affinity),
+}
+
+/// Why a cluster's backends do not serve.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Because {
+    /// The affinity prefers the other side.
+    Affinity(Affinity),
+    /// A nearer cluster serves.
+    Farther(Option<Kilometers>),
+    /// The cluster does not answer.
+    Lost,
+}
+
+/// Selects the backends of `port` of the own cluster's service `name`.
+///
+/// Backends of lost clusters are passed over as long as there is any other. Where clusters say
+/// where they are, "remote" means the nearest remote cluster; equal distances share.
+pub fn backends(mesh: &Mesh, name: &ServiceName, service: &LocalService, port: &str) -> Selection {
+    let mut offers = vec![Offer::new(mesh, mesh.own(), &service.backends, port)];
+    if service.global {
+        let shared = mesh.shared_services();
+        for cluster in mesh.clusters().into_iter().filter(|it| *it != mesh.own()) {
+            if let Some(remote) = shared.get(&(name.clone(), cluster.clone())) {
+                offers.push(Offer::new(mesh, cluster, &remote.backends, port));
+            }
+        }
+    }
+    offers.retain(|it| !it.backends.is_empty());
+    select(offers, service)
+}
+
+/// What one cluster offers.
+struct Offer<'a> {
+    cluster: &'a ClusterName,
+    own: bool,
+    alive: bool,
+    distance: Option<Kilometers>,
+    backends: BTreeSet<SocketAddr>,
+}
+
+impl<'a> Offer<'a> {
+    fn new(
+        mesh: &Mesh,
+        cluster: &'a ClusterName,
+        backends: &BTreeMap<IpAddr, NamedPorts>,
+        port: &str,
+    ) -> Self {
+        let address = |(ip, ports): (&IpAddr, &NamedPorts)| {
+            let L4Port { port, .. } = ports.get(port)?;
+            Some(SocketAddr::new(*ip, *port))
+        };
+        let here = mesh.location(mesh.own());
+        let there = mesh.location(cluster);
+        Self {
+            cluster,
+            own: cluster == mesh.own(),
+            alive: mesh.is_alive(cluster),
+            distance: here.zip(there).map(|(here, there)| here.distance_to(there)),
+            backends: backends.iter().filter_map(address).collect(),
+        }
+    }
+}
+
+fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
+    let any_alive = offers.iter().any(|it| it.alive);
+    let usable = |it: &Offer<'_>| it.alive || !any_alive;
+    let affinity = service.affinity;
+    let preferred = |it: &Offer<'_>| match affinity {
+        Affinity::Local => it.own,
+        Affinity::None => true,
+        Affinity::Remote => !it.own,
+    };
+
+    let any_preferred = offers.iter().any(|it| usable(it) && preferred(it));
+    let in_question = |it: &Offer<'_>| usable(it) && preferred(it) == any_preferred;
+    // Without affinity all share; else the nearest of the side in question.
+    let nearest = match affinity {
+        Affinity::None => None,
+        Affinity::Local | Affinity::Remote => {
+            offers.iter().filter(|it| in_question(it)).map(rank).min()
+        }
+    };
+    let chosen =
+        |it: &Offer<'_>| in_question(it) && nearest.is_none_or(|nearest| rank(it) == nearest);
+
+    let reason = match nearest {
+        _ if offers.is_empty() => Reason::NoBackends,
+        _ if !any_alive => Reason::AllLost,
+        _ if !service.global => Reason::NotGlobal,
+        None => Reason::Merged,
+        Some(_) if any_preferred => Reason::Preferred(affinity),
+        Some(rank) => Reason::Nearest(rank.distance()),
+    };
+    let because = |it: &Offer<'_>| match () {
+        () if !usable(it) => Because::Lost,
+        () if !in_question(it) => Because::Affinity(affinity),
+        () => Because::Farther(it.distance),
+    };
+
+    Selection {
+        passed_over: (offers.iter().filter(|it| !chosen(it)))
+            .map(|it| PassedOver {
+                cluster: it.cluster.clone(),
+                backends: it.backends.len(),
+                because: because(it),
+            })
+            .collect(),
+        backends: (offers.iter().filter(|it| chosen(it)))
+            .flat_map(|it| {
+                it.backends.iter().map(|address| Backend {
+                    cluster: it.cluster.clone(),
+                    address: *address,
+                })
+            })
+            .collect(),
+        reason,
+    }
+}
+
+/// How near a cluster is; those that do not say where they are come last.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Rank {
+    Known(Kilometers),
+    Unknown,
+}
+
+impl Rank {
+    fn distance(self) -> Option<Kilometers> {
+        match self {
+            Self::Known(distance) => Some(distance),
+            Self::Unknown => None,
+        }
+    }
+}
+
+fn rank(offer: &Offer<'_>) -> Rank {
+    offer.distance.map_or(Rank::Unknown, Rank::Known)
+}
+
+/// The candidates nearest to `client`, all of them if several are equally near.
+///
+/// Candidates of unknown place come last; with an unknown client all are equally near.
+pub fn nearest<T>(
+    client: Option<Location>,
+    candidates: &[T],
+    place: impl Fn(&T) -> Option<Location>,
+) -> (Vec<&T>, Option<Kilometers>) {
+    let rank = |it: &T| {
+        let distance = client
+            .zip(place(it))
+            .map(|(client, place)| client.distance_to(place));
+        distance.map_or(Rank::Unknown, Rank::Known)
+    };
+    let Some(nearest) = candidates.iter().map(rank).min() else {
+        return (Vec::new(), None);
+    };
+    let chosen = candidates.iter().filter(|it| rank(it) == nearest).collect();
+    (chosen, nearest.distance())
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllLost => formatter.write_str("every cluster that offers one is lost"),
+            Self::Merged => formatter.write_str("all clusters share the load"),
+            Self::Nearest(Some(distance)) => {
+                write!(formatter, "nearest of the other clusters, {distance}")
+            }
+            Self::Nearest(None) => formatter.write_str("the other clusters stand in"),
+            Self::NoBackends => formatter.write_str("nobody offers this port"),
+            Self::NotGlobal => formatter.write_str("the service is not global"),
+            Self::Preferred(affinity) => write!(formatter, "preferred by affinity {affinity}"),
+        }
+    }
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Affinity(affinity) => write!(formatter, "affinity is {affinity}"),
+            Self::Farther(Some(distance)) => write!(formatter, "farther away, {distance}"),
+            Self::Farther(None) => formatter.write_str("does not say where it is"),
+            Self::Lost => formatter.write_str("the cluster does not answer"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! A userspace WireGuard device, and the protocol that configures one.
