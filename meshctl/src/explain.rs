@@ -1,0 +1,212 @@
+//! Shows people why the mesh does what it does: the daemons' reasons, as short text.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use topology::health::Health;
+use topology::report::{
+    ClusterState, DnsCandidate, DnsExplanation, PeerExplanation, PortExplanation,
+    ServiceExplanation, TunnelReport,
+};
+
+use crate::status::{Asked, Outcome};
+use crate::table::{Cell, Table, Tone};
+
+pub(crate) fn service(explanation: &ServiceExplanation, colours: bool) -> String {
+    let scope = match (explanation.global, explanation.shared) {
+        (false, _) => "not global".to_owned(),
+        (true, true) => format!("global, affinity {}", explanation.affinity),
+        (true, false) => format!("global, not shared, affinity {}", explanation.affinity),
+    };
+    let mut text = format!(
+        "Service {} on node {} of cluster {}\n{scope}; served at {}\n",
+        explanation.service,
+        explanation.node,
+        explanation.cluster,
+        list(&explanation.frontends),
+    );
+    for port in &explanation.ports {
+        text.push_str(&port_text(port, colours));
+    }
+    text
+}
+
+pub(crate) fn dns(explanation: &DnsExplanation, colours: bool) -> String {
+    let place = match explanation.client_location {
+        Some(place) => format!("at {:.2},{:.2}", place.latitude(), place.longitude()),
+        None => "at an unknown place".to_owned(),
+    };
+    let mut text = format!(
+        "{} {} for {}, {place} ({})\n",
+        explanation.name, explanation.record_type, explanation.client, explanation.client_found_by,
+    );
+    let answers = match explanation.answers.is_empty() {
+        true => explanation.response_code.clone(),
+        false => format!(
+            "{}: {}",
+            explanation.response_code,
+            explanation.answers.join(", ")
+        ),
+    };
+    text.push_str(&format!("{answers}\nbecause {}\n", explanation.reason));
+    let table = candidates(&explanation.candidates);
+    if !table.is_empty() {
+        text.push_str(&format!("\n{}", table.render(colours)));
+    }
+    text
+}
+
+/// What several agents say of several peers; `now` in seconds since 1970.
+pub(crate) fn peers(asked: &[Asked<PeerExplanation>], now: u64, colours: bool) -> String {
+    let texts: Vec<String> = asked
+        .iter()
+        .map(|it| match &it.outcome {
+            Outcome::Answer(explanation) => {
+                format!("Agent {}\n{}", it.endpoint, peer(explanation, now, colours))
+            }
+            Outcome::Error(error) => {
+                format!(
+                    "Agent {}\n  {}\n",
+                    it.endpoint,
+                    Tone::Bad.paint(error, colours)
+                )
+            }
+        })
+        .collect();
+    texts.join("\n")
+}
+
+fn port_text(explanation: &PortExplanation, colours: bool) -> String {
+    let selection = &explanation.selection;
+    let name = match explanation.name.as_str() {
+        "" => String::new(),
+        name => format!("{name} "),
+    };
+    let mut text = format!(
+        "\nPort {name}{}/{}: {}\n",
+        explanation.port.port, explanation.port.protocol, selection.reason
+    );
+    let mut table = Table::new(["CLUSTER", "BACKEND", "VERDICT"]);
+    for backend in &selection.backends {
+        table.row([
+            backend.cluster.to_string().into(),
+            backend.address.to_string().into(),
+            Cell::new("chosen", Tone::Good),
+        ]);
+    }
+    for passed in &selection.passed_over {
+        table.row([
+            passed.cluster.to_string().into(),
+            count(passed.backends).into(),
+            Cell::new(format!("passed over: {}", passed.because), Tone::Faint),
+        ]);
+    }
+    if !table.is_empty() {
+        text.push_str(&table.render(colours));
+    }
+    text.push_str(&programmed(explanation, colours));
+    text
+}
+
+fn count(backends: usize) -> String {
+    match backends {
+        1 => "1 backend".to_owned(),
+        several => format!("{several} backends"),
+    }
+}
+
+/// Whether the kernel does what the agent decided.
+fn programmed(explanation: &PortExplanation, colours: bool) -> String {
+    let chosen: BTreeSet<SocketAddr> = explanation
+        .selection
+        .backends
+        .iter()
+        .map(|it| it.address)
+        .collect();
+    let missing: BTreeSet<_> = chosen.difference(&explanation.programmed).collect();
+    let surplus: BTreeSet<_> = explanation.programmed.difference(&chosen).collect();
+    let difference = match (missing.is_empty(), surplus.is_empty()) {
+        (true, true) => return "The kernel holds the same.\n".to_owned(),
+        (false, true) => format!("The kernel lacks {}.", list(missing)),
+        (true, false) => format!("The kernel still holds {}.", list(surplus)),
+        (false, false) => format!(
+            "The kernel lacks {} and still holds {}.",
+            list(missing),
+            list(surplus)
+        ),
+    };
+    format!("{}\n", Tone::Bad.paint(&difference, colours))
+}
+
+fn candidates(candidates: &[DnsCandidate]) -> Table {
+    let mut table = Table::new(["CANDIDATE", "HEALTH", "DISTANCE", "VERDICT"]);
+    for it in candidates {
+        let health = match it.health {
+            Some(Health::Healthy) => Cell::new("healthy", Tone::Good),
+            Some(Health::Unhealthy) => Cell::new("unhealthy", Tone::Bad),
+            Some(Health::Unknown) => "unknown".into(),
+            None => "unchecked".into(),
+        };
+        let distance = it
+            .distance
+            .map_or_else(|| "-".to_owned(), |it| it.to_string());
+        let verdict = match it.chosen {
+            true => Cell::new(format!("chosen: {}", it.because), Tone::Good),
+            false => Cell::new(format!("passed over: {}", it.because), Tone::Faint),
+        };
+        table.row([it.value.as_str().into(), health, distance.into(), verdict]);
+    }
+    table
+}
+
+fn peer(explanation: &PeerExplanation, now: u64, colours: bool) -> String {
+    let cluster = &explanation.cluster;
+    let state = match cluster.state {
+        ClusterState::Connected => "connected".to_owned(),
+        ClusterState::Lost => format!("lost: {}", cluster.reason),
+        ClusterState::Own => "the own cluster".to_owned(),
+    };
+    let mut text = format!(
+        "  peer      {}/{}, whose cluster is {state}\n  reason    {}\n",
+        cluster.name, explanation.node, explanation.reason
+    );
+    if let Some(tunnel) = &explanation.tunnel {
+        text.push_str(&tunnel_text(tunnel, now, colours));
+    }
+    text.push_str(&format!("  protected {}\n", list(&explanation.protected)));
+    text
+}
+
+fn tunnel_text(tunnel: &TunnelReport, now: u64, colours: bool) -> String {
+    let state = match tunnel.up {
+        true => Tone::Good.paint("up", colours),
+        false => Tone::Bad.paint("down", colours),
+    };
+    let handshake = match tunnel.last_handshake_unix_seconds {
+        Some(last) => format!("last handshake {} s ago", now.saturating_sub(last)),
+        None => "no handshake yet".to_owned(),
+    };
+    let endpoint = tunnel
+        .endpoint
+        .map_or_else(|| "an unknown endpoint".to_owned(), |it| it.to_string());
+    format!(
+        "  tunnel    {state} to {endpoint}, {handshake}, {} bytes received, {} sent\n  \
+           key       {}\n  \
+           allowed   {}\n",
+        tunnel.received_bytes,
+        tunnel.sent_bytes,
+        tunnel.public_key,
+        list(&tunnel.allowed_ips),
+    )
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|it| it.to_string()).collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests;
