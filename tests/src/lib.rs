@@ -1,1 +1,1 @@
-//! What no single crate can test.
+//! What no single crate can test: the workspace's shape, and the whole mesh on real traffic.

@@ -1,0 +1,172 @@
+//! Checks that the workspace has the shape `ARCHITECTURE.md` describes.
+
+#![expect(clippy::unwrap_used, reason = "a check that cannot run should fail")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, process};
+
+/// The floors of the building: a crate may depend only on crates of lower floors.
+///
+/// Each crate with its folder; the lab stands between the daemons and what drives them.
+const FLOORS: &[&[(&str, &str)]] = &[
+    &[
+        ("topology", "topology"),
+        ("datapath-abi", "node-agent/datapath-abi"),
+    ],
+    &[
+        ("kvstore", "kvstore"),
+        ("wireguard", "wireguard"),
+        ("daemon", "daemon"),
+    ],
+    &[
+        ("clustermesh-apiserver", "clustermesh-apiserver"),
+        ("node-agent", "node-agent"),
+        ("dns-authority", "dns-authority"),
+    ],
+    &[("meshctl", "meshctl"), ("lab", "tests/lab")],
+    &[
+        ("multi-region", "examples/multi-region"),
+        ("tests", "tests"),
+    ],
+];
+
+/// The doors: the only modules that may touch the world outside the process.
+const DOORS: &[&str] = &[];
+
+/// Crates that are doors as a whole: they exist to touch the world.
+const OUTDOORS: &[&str] = &["daemon/", "meshctl/", "tests/lab/", "examples/multi-region/"];
+
+/// What touching the outside world looks like.
+const OUTSIDE: &[&str] = &[
+    "tokio::",
+    "async fn",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "UdpSocket",
+];
+
+#[test]
+fn crates_depend_only_on_lower_floors() {
+    let floors: BTreeMap<&str, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(floor, crates)| crates.iter().map(move |(name, _)| (*name, floor)))
+        .collect();
+
+    for (name, dependencies) in workspace_crates() {
+        let floor = floors
+            .get(&*name)
+            .unwrap_or_else(|| panic!("give `{name}` a floor"));
+        for dependency in &dependencies {
+            let Some(lower) = floors.get(&**dependency) else {
+                continue;
+            };
+            assert!(lower < floor, "`{name}` must not depend on `{dependency}`");
+        }
+    }
+}
+
+#[test]
+fn only_doors_touch_the_outside_world() {
+    let offenders: Vec<String> = sources()
+        .into_iter()
+        .filter(|path| !OUTDOORS.iter().any(|it| path.starts_with(it)))
+        .filter(|path| !DOORS.contains(&&**path))
+        .filter(|path| {
+            let text = fs::read_to_string(root().join(path)).unwrap();
+            OUTSIDE.iter().any(|it| text.contains(it))
+        })
+        .collect();
+
+    assert!(
+        offenders.is_empty(),
+        "pure modules that do IO: {offenders:#?}"
+    );
+}
+
+#[test]
+fn every_door_exists_and_is_one() {
+    for door in DOORS {
+        let text = fs::read_to_string(root().join(door)).unwrap_or_default();
+        assert!(
+            OUTSIDE.iter().any(|it| text.contains(it)),
+            "{door} is no door any more: take it off the list"
+        );
+    }
+}
+
+#[test]
+fn every_source_file_is_part_of_a_crate() {
+    for path in sources() {
+        let path = Path::new(&path);
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let directory = path.parent().unwrap();
+        if ["lib", "main"].contains(&stem) || directory.ends_with("src/bin") {
+            continue;
+        }
+
+        let parents = [
+            directory.join("lib.rs"),
+            directory.join("main.rs"),
+            directory.with_extension("rs"),
+        ];
+        let declared = parents
+            .iter()
+            .filter_map(|parent| fs::read_to_string(root().join(parent)).ok())
+            .any(|text| text.contains(&format!("mod {stem};")));
+        assert!(declared, "{} is never declared as a module", path.display());
+    }
+}
+
+/// Every workspace crate's name with the names of its direct dependencies, those for tests aside.
+fn workspace_crates() -> Vec<(String, Vec<String>)> {
+    let output = process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let shipped = dependencies.filter(|it| it["kind"] != "dev" || package["name"] == "tests");
+            (
+                text(&package["name"]),
+                shipped.map(|it| text(&it["name"])).collect(),
+            )
+        })
+        .collect()
+}
+
+/// Every `src/**/*.rs` of the workspace, relative to its root.
+fn sources() -> Vec<String> {
+    let mut sources = Vec::new();
+    for (_, folder) in FLOORS.iter().copied().flatten() {
+        collect(&root().join(folder).join("src"), &mut sources);
+    }
+    return sources;
+
+    fn collect(directory: &Path, sources: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, sources);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let relative = path.strip_prefix(root()).unwrap();
+                sources.push(relative.to_str().unwrap().to_owned());
+            }
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
