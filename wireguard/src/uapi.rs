@@ -1,0 +1,162 @@
+//! WireGuard's configuration protocol: what may be asked of a device, and what it answers.
+//!
+//! The text is that of the cross-platform userspace interface
+//! (<https://www.wireguard.com/xplatform/>): `key=value` lines, keys in hexadecimal, and an empty
+//! line at the end. `wg(8)` speaks it over `/var/run/wireguard/INTERFACE.sock`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use crate::{PresharedKey, PrivateKey, PublicKey};
+
+mod client;
+mod reply;
+mod request;
+
+pub use client::{ClientError, Interface};
+pub use reply::ReplyError;
+pub use request::{Problem, Request, RequestError};
+
+pub(crate) use reply::render as render_state;
+
+/// Where `wg(8)` looks for the sockets of userspace devices.
+pub const SOCKET_DIRECTORY: &str = "/var/run/wireguard";
+
+/// The only version of the protocol there is.
+const PROTOCOL_VERSION: u8 = 1;
+
+/// Changes to a device, applied together: all of them or none.
+///
+/// What is absent stays as it is. Peers are changed in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    pub private_key: Option<Setting<PrivateKey>>,
+    /// The UDP port for both address families; 0 lets the system choose one.
+    pub listen_port: Option<u16>,
+    /// The mark of outgoing datagrams, for policy routing; 0 removes it.
+    pub fwmark: Option<u32>,
+    /// Forget every peer first. This ends all sessions.
+    pub replace_peers: bool,
+    pub peers: Vec<PeerUpdate>,
+}
+
+/// Changes to one peer, which is created if the device does not know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerUpdate {
+    pub public_key: PublicKey,
+    pub remove: bool,
+    /// Do nothing if the device does not know the peer.
+    pub update_only: bool,
+    pub preshared_key: Option<Setting<PresharedKey>>,
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between unconditional keepalives; 0 turns them off.
+    pub persistent_keepalive_seconds: Option<u16>,
+    /// Forget the peer's allowed IPs before the changes below.
+    pub replace_allowed_ips: bool,
+    pub allowed_ips: Vec<AllowedIpChange>,
+}
+
+/// A value that can be taken away again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting<T> {
+    Clear,
+    To(T),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowedIpChange {
+    /// Routes a prefix to the peer, taking it from the peer that had it.
+    Add(IpNet),
+    /// Takes a prefix from the peer if the peer has exactly this one.
+    Remove(IpNet),
+}
+
+/// A device as it describes itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceState {
+    pub private_key: Option<PrivateKey>,
+    /// 0 until the device listens.
+    pub listen_port: u16,
+    /// 0 means no mark.
+    pub fwmark: u32,
+    pub peers: BTreeMap<PublicKey, PeerState>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerState {
+    pub preshared_key: Option<PresharedKey>,
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between unconditional keepalives; 0 means none.
+    pub persistent_keepalive_seconds: u16,
+    pub allowed_ips: BTreeSet<IpNet>,
+    pub last_handshake: Option<UnixTime>,
+    /// Bytes of authenticated datagrams, WireGuard's own headers included.
+    pub received_bytes: u64,
+    /// Bytes of datagrams, WireGuard's own headers included.
+    pub sent_bytes: u64,
+}
+
+/// A wall-clock time, counted from 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime {
+    pub seconds: u64,
+    /// 0 to 999 999 999.
+    pub nanoseconds: u32,
+}
+
+/// How a device answers a request: the negated `errno` values that the kernel's device uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errno {
+    AddressInUse,
+    Invalid,
+    Io,
+    NotPermitted,
+    OutOfMemory,
+    Protocol,
+}
+
+impl DeviceState {
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.private_key.as_ref().map(PrivateKey::public_key)
+    }
+}
+
+impl PeerUpdate {
+    /// An update of `public_key` that changes nothing yet, except that the peer exists after it.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self {
+            public_key,
+            remove: false,
+            update_only: false,
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive_seconds: None,
+            replace_allowed_ips: false,
+            allowed_ips: Vec::new(),
+        }
+    }
+
+    /// An update that removes `public_key`.
+    pub fn removal(public_key: PublicKey) -> Self {
+        Self {
+            remove: true,
+            ..Self::new(public_key)
+        }
+    }
+}
+
+impl Errno {
+    /// The number behind `errno=`: negative, as Linux userspace devices answer.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::AddressInUse => -98,
+            Self::Invalid => -22,
+            Self::Io => -5,
+            Self::NotPermitted => -1,
+            Self::OutOfMemory => -12,
+            Self::Protocol => -71,
+        }
+    }
+}
