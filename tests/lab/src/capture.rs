@@ -1,0 +1,141 @@
+//! Records what crosses an interface with tcpdump, an observer that is not ours.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+use crate::inspect::{Inspection, Secrets};
+use crate::lab::Lab;
+use crate::pcap;
+use crate::place::Place;
+use crate::process::{Process, Program};
+use crate::wait::wait_for;
+
+/// How many packets a capture may have: 300 MB of full ones.
+const MOST_PACKETS: usize = 200_000;
+
+/// The kernel's buffer for a capture, in KiB: what a burst fills before tcpdump has its turn.
+const BUFFER_KIB: usize = 32_768;
+
+/// How long tcpdump may take to start.
+const START: Duration = Duration::from_secs(10);
+
+/// What tcpdump gets to write down what the kernel has already handed to it.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// A running capture of one interface.
+#[derive(Debug)]
+pub struct Capture {
+    tcpdump: Process,
+    directory: TempDir,
+}
+
+/// A finished capture; its file goes with it.
+#[derive(Debug)]
+pub struct Captured {
+    directory: TempDir,
+}
+
+impl Capture {
+    /// Starts to record everything on `interface` of `place`, and returns once it does.
+    ///
+    /// # Errors
+    ///
+    /// If tcpdump does not start.
+    pub fn start(lab: &Lab, place: &Place, interface: &str) -> Result<Self> {
+        let directory = tempfile::tempdir_in(lab.directory().join("outputs"))?;
+        let file = file(directory.path());
+        let (buffer, count) = (BUFFER_KIB.to_string(), MOST_PACKETS.to_string());
+        let program = Program::new("tcpdump", "tcpdump")
+            .arguments([
+                "--immediate-mode",
+                "-n",
+                "-U",
+                "-Z",
+                "root",
+                "-i",
+                interface,
+            ])
+            .arguments(["-B", &*buffer, "-c", &*count, "-w"])
+            .argument(file.display().to_string());
+        let mut tcpdump = Process::spawn(place, program, directory.path())?;
+
+        wait_for("tcpdump to listen", START, || {
+            tcpdump.check()?;
+            let said = fs::read_to_string(tcpdump.stderr())?;
+            Ok(said.contains("listening on").then_some(()))
+        })?;
+        Ok(Self { tcpdump, directory })
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    ///
+    /// If it is not complete: because the kernel has dropped packets, or there were too many.
+    pub fn stop(mut self) -> Result<Captured> {
+        self.tcpdump
+            .check()
+            .context("the capture ended early, or had too many packets")?;
+        thread::sleep(DRAIN);
+        self.tcpdump.stop()?;
+        let said = fs::read_to_string(self.tcpdump.stderr())?;
+        // As in `1 packet captured` or `2 packets captured`.
+        let count = |what: &str| {
+            let line = said.lines().find(|it| it.ends_with(what))?;
+            line.split(' ').next()?.parse::<u64>().ok()
+        };
+        let captured = count(" captured");
+        let received = count(" received by filter");
+        let dropped = count(" dropped by kernel");
+        ensure!(
+            captured.is_some() && captured == received && dropped == Some(0),
+            "the capture is not complete: {said}"
+        );
+        Ok(Captured {
+            directory: self.directory,
+        })
+    }
+}
+
+impl Captured {
+    /// Looks for leaks in the whole capture.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    pub fn inspect(&self, secrets: &Secrets) -> Result<Inspection> {
+        let path = file(self.directory.path());
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut inspection = Inspection::default();
+        for packet in pcap::Reader::new(BufReader::new(file))? {
+            inspection.add(&packet?, secrets);
+        }
+        ensure!(
+            inspection.packets < MOST_PACKETS,
+            "the capture had too many packets"
+        );
+        Ok(inspection)
+    }
+
+    /// Keeps the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be copied there.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let copied = fs::copy(file(self.directory.path()), path);
+        copied
+            .map(drop)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn file(directory: &Path) -> PathBuf {
+    directory.join("packets.pcap")
+}
