@@ -1,1 +1,19 @@
 //! Programs one node: eBPF tables, tunnels and routes that follow the mesh.
+//!
+//! Observe, apply, derive, effect: the store's changes go into one `Mesh`, [`desired`] says what
+//! follows, [`tables`], [`tunnels`] and [`network`] list the writes, and the doors make them.
+
+pub mod admin;
+pub mod agent;
+pub mod config;
+pub mod datapath;
+pub mod desired;
+pub mod device;
+pub mod gate;
+pub mod metrics;
+pub mod netlink;
+pub mod network;
+pub mod place;
+pub mod tables;
+pub mod tunnels;
+pub mod view;

@@ -1,0 +1,214 @@
+//! A door: the agent's loop. One task owns everything that is believed, and makes every change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use daemon::{Clock, Process, ReadinessGuard};
+use datapath_abi::ServiceKey;
+use kvstore::config::EtcdConfig;
+use kvstore::follower::{self, Follower, Update};
+use kvstore::store::Store;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use topology::mesh::Mesh;
+use topology::report::{Problem, StoreReport};
+use tracing::info;
+use wireguard::uapi::Interface;
+
+use crate::admin::{self, QUESTIONS_MAX, Question};
+use crate::config::{Config, Membership};
+use crate::datapath::Datapath;
+use crate::desired::{Desired, Identity};
+use crate::device::{self, Seen, Wanted};
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::netlink::Netlink;
+use crate::place;
+use crate::tables::Tables;
+
+mod cleanup;
+mod effects;
+mod observe;
+
+/// Batches of the store's changes on their way to us; a full queue slows the reader, no more.
+const UPDATES_MAX: usize = 64;
+
+/// Changes that come this close together are written in one batch.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// How often the device, the network and the counters are looked at, and what failed is retried.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often the kernel's maps are read back, in case somebody else changed them.
+const RESYNC_TICKS: u64 = 30;
+
+/// Runs the agent until the process drains; everything it attached stays in force.
+pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
+    let Some(membership) = config.membership().filter(|_| !config.cleanup) else {
+        return cleanup::run(&config).await;
+    };
+    let place = place::find(&config)?;
+    let store = Store::Etcd(EtcdConfig::read(&membership.etcd_config)?);
+    let datapath = tokio::task::block_in_place(|| Datapath::open(&place))?;
+    info!(
+        cgroup = %place.cgroup.display(),
+        interfaces = %place.interfaces.join(","),
+        "the datapath is attached"
+    );
+    start(config, membership, store, datapath, process).await
+}
+
+async fn start(
+    config: Config,
+    membership: Membership,
+    store: Store,
+    datapath: Datapath,
+    mut process: Process,
+) -> anyhow::Result<()> {
+    let Identity { cluster, .. } = &membership.identity;
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let (updates, updated) = mpsc::channel(UPDATES_MAX);
+    let (wanted, wanted_by_device) = watch::channel(Wanted::default());
+    let (seen, seen_at_device) = watch::channel(device::unseen());
+
+    let tables = datapath.maps.read()?;
+    let mut agent = Agent {
+        mesh: Mesh::new(cluster.clone()),
+        identity: membership.identity,
+        tunnel: config.wireguard.clone(),
+        inherited: tables.services.keys().copied().collect(),
+        tables,
+        datapath,
+        netlink: Netlink::open()?,
+        underlay: Vec::new(),
+        gate: Gate::new(process.clock.now()),
+        desired: Arc::default(),
+        wanted,
+        seen: seen_at_device,
+        store: StoreReport {
+            reason: "not connected yet".to_owned(),
+            ..StoreReport::default()
+        },
+        listed: false,
+        problems: BTreeMap::new(),
+        rejected: BTreeMap::new(),
+        metrics: Metrics::register(&mut process.registry),
+        unsynced: Some(
+            process
+                .readiness
+                .guard("the mesh is read and written to the kernel"),
+        ),
+        clock: process.clock,
+    };
+    process.serve_admin(admin::routes(&questions));
+    let options = follower::Options::default();
+    tokio::spawn(Follower::new(store, prefixes(), options).run(updates));
+    tokio::spawn(device::follow(
+        Interface::open(&config.wireguard),
+        wanted_by_device,
+        seen,
+    ));
+
+    agent
+        .run(updated, asked, process.drain)
+        .await
+        .context("the agent cannot go on")
+}
+
+/// The own cluster's records, the mirrored ones of all others, and our own kinds.
+fn prefixes() -> Vec<String> {
+    vec!["causeway/".to_owned(), "cilium/".to_owned()]
+}
+
+/// Everything that wakes the agent.
+enum Input {
+    Asked(Question),
+    /// Changes have waited long enough for others to join them.
+    Coalesced,
+    Drain,
+    Tick,
+    Updated(Update),
+}
+
+/// Which part of the work a problem belongs to; a part's problems are replaced as a whole.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Area {
+    Maps,
+    Network,
+}
+
+struct Agent {
+    mesh: Mesh,
+    identity: Identity,
+    /// Name of the WireGuard interface.
+    tunnel: String,
+    datapath: Datapath,
+    /// What the maps hold, as far as we know.
+    tables: Tables,
+    /// Services that an earlier agent left: they stay as they are until the mesh is known.
+    inherited: BTreeSet<ServiceKey>,
+    netlink: Netlink,
+    /// Indexes of the underlay interfaces that carry our programs.
+    underlay: Vec<Option<u32>>,
+    gate: Gate,
+    desired: Arc<Desired>,
+    wanted: watch::Sender<Wanted>,
+    seen: watch::Receiver<Seen>,
+    store: StoreReport,
+    /// Whether the store has been listed since the start.
+    listed: bool,
+    problems: BTreeMap<Area, BTreeSet<Problem>>,
+    /// Records that were no valid record, with the reason.
+    rejected: BTreeMap<String, String>,
+    metrics: Metrics,
+    /// Dropped once the kernel follows the mesh.
+    unsynced: Option<ReadinessGuard>,
+    clock: Clock,
+}
+
+impl Agent {
+    async fn run(
+        &mut self,
+        mut updates: mpsc::Receiver<Update>,
+        mut questions: mpsc::Receiver<Question>,
+        mut drain: daemon::Drain,
+    ) -> anyhow::Result<()> {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut tick = 0u64;
+        let mut apply_at: Option<Instant> = None;
+        loop {
+            let due = apply_at.unwrap_or_else(|| self.clock.now() + TICK);
+            let input = tokio::select! {
+                () = drain.started() => Input::Drain,
+                Some(update) = updates.recv() => Input::Updated(update),
+                Some(question) = questions.recv() => Input::Asked(question),
+                () = sleep_until(due.into()), if apply_at.is_some() => Input::Coalesced,
+                _ = ticks.tick() => Input::Tick,
+            };
+            match input {
+                Input::Asked(question) => self.answer(question),
+                Input::Coalesced => {
+                    apply_at = None;
+                    self.apply().await;
+                }
+                Input::Drain => return Ok(()),
+                Input::Tick => {
+                    tick += 1;
+                    if tick.is_multiple_of(RESYNC_TICKS) {
+                        self.reread();
+                    }
+                    self.apply().await;
+                    self.measure();
+                }
+                Input::Updated(update) => {
+                    if self.observe(update) {
+                        apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
+                    }
+                }
+            }
+        }
+    }
+}

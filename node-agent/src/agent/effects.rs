@@ -1,0 +1,203 @@
+//! How the kernel follows what is believed: derive, compare, write in a batch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use topology::report::Problem;
+use tracing::{debug, info, warn};
+
+use super::{Agent, Area};
+use crate::desired;
+use crate::device::Wanted;
+use crate::gate::Knowledge;
+use crate::network::{self, Observed, Plan};
+use crate::tables::{Write, plan_prefixes, plan_services, takes_away};
+
+/// Services written together: each needs a file descriptor and 64 KiB until it is written.
+const BATCH_MAX: usize = 128;
+
+impl Agent {
+    /// Makes the kernel follow the mesh, as far as the mesh is known.
+    ///
+    /// Prefixes are protected before anything can be sent to them, and given up only when nothing
+    /// leads there any more.
+    pub(super) async fn apply(&mut self) {
+        let started = self.clock.now();
+        let knowledge = self.gate.observe(&self.mesh, started);
+        self.derive(knowledge);
+
+        let (protect, give_up) = plan_prefixes(&self.tables, &self.desired.prefixes);
+        let mut services = plan_services(&self.tables, &self.desired.services);
+        if knowledge == Knowledge::Unread {
+            services.retain(|it| !takes_away(it, &self.inherited));
+        }
+        let wrote = !protect.is_empty() || !services.is_empty();
+        let mut problems = BTreeSet::new();
+        tokio::task::block_in_place(|| {
+            self.write(protect, &mut problems);
+            self.write(services, &mut problems);
+        });
+        let network_done = self.apply_network(knowledge).await;
+        if knowledge == Knowledge::Complete && network_done {
+            tokio::task::block_in_place(|| self.write(give_up, &mut problems));
+        }
+
+        let written = problems.is_empty();
+        self.set_problems(Area::Maps, problems);
+        if written && knowledge != Knowledge::Unread && self.unsynced.take().is_some() {
+            info!(
+                services = self.tables.services.len(),
+                "the kernel follows the mesh"
+            );
+        }
+        if wrote {
+            let taken = self.clock.now().saturating_duration_since(started);
+            self.metrics.count_apply(taken.as_secs_f64());
+        }
+    }
+
+    fn derive(&mut self, knowledge: Knowledge) {
+        let desired = desired::desired(&self.mesh, &self.identity);
+        if *self.desired != desired {
+            self.desired = Arc::new(desired);
+        }
+        let keep_unknown = knowledge != Knowledge::Complete;
+        let desired = Arc::clone(&self.desired);
+        let listed = self.listed;
+        self.wanted.send_if_modified(|it| {
+            let same = it.keep_unknown == keep_unknown
+                && it
+                    .desired
+                    .as_ref()
+                    .is_some_and(|it| Arc::ptr_eq(it, &desired));
+            if same || !listed {
+                return false;
+            }
+            *it = Wanted {
+                desired: Some(desired),
+                keep_unknown,
+            };
+            true
+        });
+    }
+
+    /// Writes in order. After a failure nothing that a table may still name is deleted; whatever
+    /// was not written is planned again with the next batch.
+    fn write(&mut self, writes: Vec<Write>, problems: &mut BTreeSet<Problem>) {
+        let mut failed = false;
+        let joined = writes.chunk_by(Write::joins);
+        for batch in joined.flat_map(|it| it.chunks(BATCH_MAX)) {
+            if 1 < batch.len() && self.write_together(batch) {
+                continue;
+            }
+            for write in batch {
+                failed |= !self.write_one(write, failed, problems);
+            }
+        }
+    }
+
+    /// Returns whether all was written; if not, one by one says what is wrong.
+    fn write_together(&mut self, writes: &[Write]) -> bool {
+        let backends = &self.tables.backends;
+        let written = self.datapath.maps.write_together(writes, backends);
+        if let Err(error) = &written {
+            warn!(%error, "cannot write services together, so one after the other");
+            return false;
+        }
+        debug!(services = writes.len(), "wrote together");
+        writes.iter().for_each(|it| self.tables.apply(it.clone()));
+        true
+    }
+
+    fn write_one(
+        &mut self,
+        write: &Write,
+        failed_before: bool,
+        problems: &mut BTreeSet<Problem>,
+    ) -> bool {
+        if failed_before && matches!(write, Write::DeleteBackend(_)) {
+            return false;
+        }
+        match self.datapath.maps.write(write, &self.tables.backends) {
+            Ok(()) => {
+                debug!(?write, "wrote");
+                self.tables.apply(write.clone());
+                true
+            }
+            Err(error) => {
+                problems.insert(Problem {
+                    what: format!("{error:#}"),
+                    remedy: "tried again every second; if a map is full, the mesh is larger than this version supports".to_owned(),
+                });
+                false
+            }
+        }
+    }
+
+    /// Returns whether links, addresses and routes are as they should be.
+    async fn apply_network(&mut self, knowledge: Knowledge) -> bool {
+        let keep_unknown = knowledge != Knowledge::Complete;
+        let mut problems = BTreeSet::new();
+        let mut failures = Vec::new();
+        match self.netlink.observe().await {
+            Ok(observed) => {
+                failures.extend(self.follow_underlay(&observed).err());
+                let plan = network::plan(&observed, &self.desired, &self.tunnel, keep_unknown);
+                let Plan {
+                    actions,
+                    problems: found,
+                } = plan;
+                problems = found;
+                for action in actions {
+                    debug!(?action, "changing the network");
+                    failures.extend(self.netlink.execute(action).await.err());
+                }
+            }
+            Err(error) => failures.push(error),
+        }
+        let done = failures.is_empty();
+        problems.extend(
+            failures.into_iter().map(|error| Problem {
+                what: format!("{error:#}"),
+                remedy: "tried again every second; look at `ip link` and `ip route` on this node"
+                    .to_owned(),
+            }),
+        );
+        self.set_problems(Area::Network, problems);
+        done
+    }
+
+    /// An interface that was made anew carries no program until it gets one.
+    fn follow_underlay(&mut self, observed: &Observed) -> anyhow::Result<()> {
+        let names = self.datapath.place().interfaces.iter();
+        let indexes: Vec<Option<u32>> = names
+            .map(|it| observed.links.get(it).map(|link| link.index))
+            .collect();
+        if indexes != self.underlay {
+            tokio::task::block_in_place(|| self.datapath.reattach())?;
+            self.underlay = indexes;
+        }
+        Ok(())
+    }
+
+    /// Reads the maps back, so that what somebody else changed is put right.
+    pub(super) fn reread(&mut self) {
+        match tokio::task::block_in_place(|| self.datapath.maps.read()) {
+            Ok(tables) if tables == self.tables => (),
+            Ok(tables) => {
+                warn!("the datapath's maps were changed by somebody else; putting them right");
+                self.tables = tables;
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "cannot read the maps back"),
+        }
+    }
+
+    fn set_problems(&mut self, area: Area, problems: BTreeSet<Problem>) {
+        let before = self.problems.insert(area, problems);
+        for problem in &self.problems[&area] {
+            if before.as_ref().is_none_or(|it| !it.contains(problem)) {
+                warn!(what = problem.what, remedy = problem.remedy, "a problem");
+            }
+        }
+    }
+}

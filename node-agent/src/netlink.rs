@@ -1,0 +1,230 @@
+//! A door: reads and changes links, addresses and routes of the process's network namespace.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
+use ipnet::Ipv4Net;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+};
+use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
+
+use crate::network::{Action, Address, Link, Observed, ROUTE_PROTOCOL, Route, TUNNEL_MTU_BYTES};
+
+/// A connection to the kernel's routing tables.
+#[derive(Clone, Debug)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Opens the connection; a task of the current runtime serves it until this is dropped.
+    pub fn open() -> anyhow::Result<Self> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    pub async fn observe(&self) -> anyhow::Result<Observed> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .context("cannot list links")?;
+        let addresses = self.addresses().await?;
+        let routes: Vec<RouteMessage> = self
+            .handle
+            .route()
+            .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
+            .execute()
+            .try_collect()
+            .await
+            .context("cannot list routes")?;
+
+        let mut observed = Observed {
+            links: links.iter().filter_map(link).collect::<BTreeMap<_, _>>(),
+            addresses: addresses.iter().filter_map(address).collect(),
+            ..Observed::default()
+        };
+        for (prefix, message) in routes.iter().filter_map(|it| Some((main_prefix(it)?, it))) {
+            if message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL) {
+                observed.ours.insert(prefix, route(message));
+            } else {
+                observed.foreign.insert(prefix);
+            }
+        }
+        Ok(observed)
+    }
+
+    /// Removes our routes and addresses, and returns how many there were.
+    pub async fn clean_up(&self) -> anyhow::Result<usize> {
+        let routes = self.observe().await?.ours;
+        for prefix in routes.keys() {
+            self.execute(Action::DeleteRoute(*prefix)).await?;
+        }
+        let mut addresses = self.addresses().await?;
+        addresses.retain(|it| it.attributes.contains(&OUR_ADDRESS));
+        let count = routes.len() + addresses.len();
+        for address in addresses {
+            let request = self.handle.address().del(address);
+            request
+                .execute()
+                .await
+                .context("cannot remove our address")?;
+        }
+        Ok(count)
+    }
+
+    async fn addresses(&self) -> anyhow::Result<Vec<AddressMessage>> {
+        let request = self.handle.address().get();
+        let addresses = request.execute().try_collect().await;
+        addresses.context("cannot list addresses")
+    }
+
+    pub async fn execute(&self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::AddAddress { link, address } => {
+                let address_handle = self.handle.address();
+                let mut request = address_handle
+                    .add(link, IpAddr::V4(address), SINGLE_ADDRESS_BITS)
+                    .replace();
+                request.message_mut().attributes.push(OUR_ADDRESS);
+                request
+                    .execute()
+                    .await
+                    .with_context(|| format!("cannot add the address {address}"))
+            }
+            Action::DeleteRoute(prefix) => {
+                let message = builder(prefix).build();
+                ignore_absence(self.handle.route().del(message).execute().await)
+                    .with_context(|| format!("cannot delete the route {prefix}"))
+            }
+            Action::PutRoute(prefix, route) => {
+                let message = full_route(prefix, route);
+                let request = self.handle.route().add(message).replace();
+                request
+                    .execute()
+                    .await
+                    .with_context(|| format!("cannot set the route {prefix}"))
+            }
+            Action::SetUp { link } => {
+                let message = LinkUnspec::new_with_index(link)
+                    .mtu(TUNNEL_MTU_BYTES)
+                    .up()
+                    .build();
+                let request = self.handle.link().set(message);
+                request
+                    .execute()
+                    .await
+                    .context("cannot bring the tunnel device up")
+            }
+        }
+    }
+}
+
+const SINGLE_ADDRESS_BITS: u8 = 32;
+
+/// Marks our addresses, as our routes are marked.
+const OUR_ADDRESS: AddressAttribute =
+    AddressAttribute::Protocol(AddressProtocol::Other(ROUTE_PROTOCOL));
+
+fn link(message: &LinkMessage) -> Option<(String, Link)> {
+    let mut name = None;
+    let mut mtu_bytes = 0;
+    for attribute in &message.attributes {
+        if let LinkAttribute::IfName(it) = attribute {
+            name = Some(it.clone());
+        } else if let LinkAttribute::Mtu(it) = attribute {
+            mtu_bytes = *it;
+        }
+    }
+    let link = Link {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        mtu_bytes,
+    };
+    Some((name?, link))
+}
+
+/// The local address: on point-to-point links the other attribute names the far end.
+fn address(message: &AddressMessage) -> Option<Address> {
+    let local = message.attributes.iter().find_map(|it| {
+        let AddressAttribute::Local(IpAddr::V4(address)) = it else {
+            return None;
+        };
+        Some(*address)
+    })?;
+    Some(Address {
+        link: message.header.index,
+        address: local,
+        prefix_bits: message.header.prefix_len,
+    })
+}
+
+/// The destination of a route of the main table; the default route has none and is never ours.
+fn main_prefix(message: &RouteMessage) -> Option<Ipv4Net> {
+    let header = &message.header;
+    if header.address_family != AddressFamily::Inet || header.table != RouteHeader::RT_TABLE_MAIN {
+        return None;
+    }
+    message.attributes.iter().find_map(|it| {
+        let RouteAttribute::Destination(RouteAddress::Inet(address)) = it else {
+            return None;
+        };
+        Ipv4Net::new(*address, header.destination_prefix_length).ok()
+    })
+}
+
+fn route(message: &RouteMessage) -> Route {
+    let mut route = Route {
+        link: 0,
+        gateway: None,
+        source: None,
+    };
+    for attribute in &message.attributes {
+        if let RouteAttribute::Oif(link) = attribute {
+            route.link = *link;
+        } else if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
+            route.gateway = Some(*address);
+        } else if let RouteAttribute::PrefSource(RouteAddress::Inet(address)) = attribute {
+            route.source = Some(*address);
+        }
+    }
+    route
+}
+
+fn full_route(prefix: Ipv4Net, route: Route) -> RouteMessage {
+    let mut builder = builder(prefix).output_interface(route.link);
+    builder = match route.gateway {
+        Some(gateway) => builder.gateway(gateway),
+        None => builder.scope(RouteScope::Link),
+    };
+    if let Some(source) = route.source {
+        builder = builder.pref_source(source);
+    }
+    builder.build()
+}
+
+/// What identifies one of our routes.
+fn builder(prefix: Ipv4Net) -> RouteMessageBuilder<Ipv4Addr> {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(prefix.network(), prefix.prefix_len())
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+}
+
+/// A route that is gone already, for instance with its device, is as good as deleted.
+fn ignore_absence(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,275 @@
+//! Decides which links, addresses and routes must change so that pods reach the pods of other
+//! nodes. Only routes that carry our own protocol number are ever changed or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use topology::diff::{Change, diff};
+use topology::report::Problem;
+
+use crate::desired::{Desired, Via};
+
+/// Marks our routes in the kernel's tables (`ip route show proto 201`); free in Debian's and
+/// iproute2's lists of routing protocols.
+pub const ROUTE_PROTOCOL: u8 = 201;
+
+/// Inside of a 1500-byte underlay, less WireGuard's 80 bytes over IPv6.
+pub const TUNNEL_MTU_BYTES: u32 = 1420;
+
+/// The kernel's view, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    pub links: BTreeMap<String, Link>,
+    pub addresses: Vec<Address>,
+    /// Our routes of the main table.
+    pub ours: BTreeMap<Ipv4Net, Route>,
+    /// Prefixes of the main table that somebody else's route has.
+    pub foreign: BTreeSet<Ipv4Net>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    pub index: u32,
+    pub up: bool,
+    pub mtu_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Address {
+    pub link: u32,
+    pub address: Ipv4Addr,
+    pub prefix_bits: u8,
+}
+
+/// Where packets for a prefix go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Route {
+    pub link: u32,
+    pub gateway: Option<Ipv4Addr>,
+    pub source: Option<Ipv4Addr>,
+}
+
+/// One change of the kernel's network configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
+    AddAddress { link: u32, address: Ipv4Addr },
+    DeleteRoute(Ipv4Net),
+    PutRoute(Ipv4Net, Route),
+    SetUp { link: u32 },
+}
+
+/// What to do, and what cannot be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    pub problems: BTreeSet<Problem>,
+}
+
+/// Lists the changes for `desired`, with the tunnel device called `tunnel`.
+///
+/// With `keep_unknown`, no route is removed.
+pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: bool) -> Plan {
+    let mut plan = Plan::default();
+    let own_address = desired.own.as_ref().and_then(|it| it.address);
+    let tunnel = observed.links.get(tunnel);
+    if let Some(link) = tunnel {
+        if !link.up || link.mtu_bytes != TUNNEL_MTU_BYTES {
+            plan.actions.push(Action::SetUp { link: link.index });
+        }
+        let present = |address| observed.addresses.iter().any(|it| it.address == address);
+        if let Some(address) = own_address.filter(|it| !present(*it)) {
+            let link = link.index;
+            plan.actions.push(Action::AddAddress { link, address });
+        }
+    }
+
+    let mut routes = BTreeMap::new();
+    for (prefix, via) in &desired.routes {
+        if observed.foreign.contains(prefix) {
+            if *via == Via::Tunnel {
+                plan.problems.insert(occupied(*prefix));
+            }
+            continue;
+        }
+        let route = match via {
+            Via::Node(address) => connected_link(observed, *address).map(|link| Route {
+                link,
+                gateway: Some(*address),
+                source: None,
+            }),
+            // Without an address of its own the node would speak with one that peers drop.
+            Via::Tunnel => tunnel.zip(own_address).map(|(link, address)| Route {
+                link: link.index,
+                gateway: None,
+                source: Some(address),
+            }),
+        };
+        routes.extend(route.map(|it| (*prefix, it)));
+    }
+    let changes = diff(&observed.ours, &routes).into_iter();
+    plan.actions
+        .extend(changes.filter_map(|change| match change {
+            Change::Delete(_) if keep_unknown => None,
+            Change::Delete(prefix) => Some(Action::DeleteRoute(prefix)),
+            Change::Put(prefix, route) => Some(Action::PutRoute(prefix, route)),
+        }));
+    plan
+}
+
+/// The link on which `address` is a neighbor; nodes behind a router are reached as the underlay
+/// says.
+fn connected_link(observed: &Observed, address: Ipv4Addr) -> Option<u32> {
+    observed.addresses.iter().find_map(|it| {
+        let prefix = Ipv4Net::new(it.address, it.prefix_bits).ok()?;
+        prefix.contains(&address).then_some(it.link)
+    })
+}
+
+fn occupied(prefix: Ipv4Net) -> Problem {
+    Problem {
+        what: format!("somebody else's route for {prefix} keeps it out of the tunnel"),
+        remedy: format!("remove it: ip route del {prefix}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::desired::OwnNode;
+
+    use super::*;
+
+    #[test]
+    fn brings_the_tunnel_up_and_routes_through_it() {
+        let plan = plan(&observed(), &desired(), "wg", false);
+
+        assert_eq!(
+            plan.actions,
+            [
+                Action::SetUp { link: 7 },
+                Action::AddAddress {
+                    link: 7,
+                    address: OWN
+                },
+                Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR),
+                Action::PutRoute(net("10.2.1.0/24"), TUNNEL),
+            ]
+        );
+        assert!(plan.problems.is_empty());
+    }
+
+    #[test]
+    fn does_nothing_once_done() {
+        assert_eq!(plan(&settled(), &desired(), "wg", false), Plan::default());
+    }
+
+    #[test]
+    fn removes_only_its_own_routes_and_only_when_it_may() {
+        let mut observed = settled();
+        observed.foreign.insert(net("10.9.0.0/16"));
+        observed.ours.insert(net("10.8.0.0/16"), TUNNEL);
+
+        let actions = plan(&observed, &desired(), "wg", false).actions;
+
+        assert_eq!(actions, [Action::DeleteRoute(net("10.8.0.0/16"))]);
+        assert_eq!(plan(&observed, &desired(), "wg", true).actions, []);
+    }
+
+    #[test]
+    fn names_a_route_that_keeps_traffic_out_of_the_tunnel() {
+        let mut observed = settled();
+        observed.ours.clear();
+        observed.foreign = [net("10.1.2.0/24"), net("10.2.1.0/24")].into();
+
+        let plan = plan(&observed, &desired(), "wg", false);
+
+        assert_eq!(plan.actions, []);
+        assert_eq!(plan.problems, [occupied(net("10.2.1.0/24"))].into());
+    }
+
+    #[test]
+    fn leaves_nodes_behind_a_router_to_the_underlay() {
+        let mut observed = settled();
+        observed.addresses.retain(|it| it.link == 7);
+        observed.ours.remove(&net("10.1.2.0/24"));
+
+        assert_eq!(plan(&observed, &desired(), "wg", false), Plan::default());
+    }
+
+    #[test]
+    fn waits_for_a_device_that_is_not_there() {
+        let mut observed = observed();
+        observed.links.clear();
+
+        let actions = plan(&observed, &desired(), "wg", false).actions;
+
+        assert_eq!(actions, [Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR)]);
+    }
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
+    const NEIGHBOR: Route = Route {
+        link: 2,
+        gateway: Some(Ipv4Addr::new(192, 0, 2, 12)),
+        source: None,
+    };
+    const TUNNEL: Route = Route {
+        link: 7,
+        gateway: None,
+        source: Some(OWN),
+    };
+
+    fn desired() -> Desired {
+        Desired {
+            own: Some(OwnNode {
+                address: Some(OWN),
+                public_key: None,
+            }),
+            routes: BTreeMap::from([
+                (net("10.1.2.0/24"), Via::Node(Ipv4Addr::new(192, 0, 2, 12))),
+                (net("10.2.1.0/24"), Via::Tunnel),
+            ]),
+            ..Desired::default()
+        }
+    }
+
+    /// Before anything was done: a tunnel device that is down, and an underlay.
+    fn observed() -> Observed {
+        let link = Link {
+            index: 7,
+            up: false,
+            mtu_bytes: 1500,
+        };
+        Observed {
+            links: BTreeMap::from([("wg".to_owned(), link)]),
+            addresses: vec![Address {
+                link: 2,
+                address: Ipv4Addr::new(192, 0, 2, 11),
+                prefix_bits: 24,
+            }],
+            ..Observed::default()
+        }
+    }
+
+    /// After everything was done.
+    fn settled() -> Observed {
+        let mut observed = observed();
+        let link = Link {
+            index: 7,
+            up: true,
+            mtu_bytes: TUNNEL_MTU_BYTES,
+        };
+        observed.links.insert("wg".to_owned(), link);
+        observed.addresses.push(Address {
+            link: 7,
+            address: OWN,
+            prefix_bits: 32,
+        });
+        observed.ours =
+            BTreeMap::from([(net("10.1.2.0/24"), NEIGHBOR), (net("10.2.1.0/24"), TUNNEL)]);
+        observed
+    }
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+}

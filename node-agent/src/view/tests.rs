@@ -1,0 +1,101 @@
+use wireguard::PrivateKey;
+use wireguard::uapi::UnixTime;
+
+use crate::desired::OwnNode;
+
+use super::*;
+
+#[test]
+fn counts_a_tunnel_as_up_until_its_session_is_too_old() {
+    let desired = desired();
+
+    for (age_seconds, up) in [(0, true), (179, true), (180, false)] {
+        let report = tunnels(&desired, Some(&device(age_seconds)), NOW);
+        assert_eq!(report[0].up, up, "{age_seconds}");
+    }
+    let never = &tunnels(&desired, None, NOW)[0];
+    assert!(!never.up);
+    assert_eq!(never.endpoint, Some(endpoint()));
+    assert_eq!(never.last_handshake_unix_seconds, None);
+}
+
+#[test]
+fn says_what_is_wrong_with_a_device() {
+    let private = PrivateKey::generate();
+    let mut desired = desired();
+    desired.own = Some(OwnNode {
+        address: None,
+        public_key: Some(private.public_key()),
+    });
+    let problem = |device: &DeviceState| {
+        let problem = device_problem("wg", &desired, Ok(device));
+        problem.map(|it| it.what).unwrap_or_default()
+    };
+    let with_key = |key| DeviceState {
+        private_key: key,
+        ..DeviceState::default()
+    };
+
+    assert_eq!(problem(&with_key(Some(private))), "");
+    assert!(problem(&with_key(Some(PrivateKey::generate()))).contains("but the mesh announces"));
+    assert!(problem(&with_key(None)).contains("has no private key"));
+    let missing = device_problem("wg", &desired, Err("nobody answers")).unwrap();
+    assert_eq!(missing.what, "no tunnels: nobody answers");
+    assert_eq!(missing.remedy, "start it: wireguard-device wg");
+}
+
+#[test]
+fn explains_a_peer_by_the_state_of_its_tunnel() {
+    let mesh = Mesh::new("eu".parse().unwrap());
+    let identity = Identity {
+        node: "node-1".parse().unwrap(),
+        cluster: "eu".parse().unwrap(),
+        cluster_id: 1.try_into().unwrap(),
+    };
+    let explain = |cluster: &str| {
+        let node = "node-9".parse().unwrap();
+        explain_peer(
+            &mesh,
+            &identity,
+            &desired(),
+            &[],
+            &cluster.parse().unwrap(),
+            &node,
+        )
+    };
+
+    assert!(explain("eu").unwrap().reason.contains("without a tunnel"));
+    assert_eq!(explain("us"), None);
+}
+
+const NOW: u64 = 1_000_000;
+
+fn desired() -> Desired {
+    let peer = Peer {
+        cluster: "us".parse().unwrap(),
+        node: "node-1".parse().unwrap(),
+        endpoint: endpoint(),
+    };
+    Desired {
+        peers: [(PublicKey::from([1; 32]), peer)].into(),
+        ..Desired::default()
+    }
+}
+
+fn device(age_seconds: u64) -> DeviceState {
+    let peer = PeerState {
+        last_handshake: Some(UnixTime {
+            seconds: NOW - age_seconds,
+            nanoseconds: 0,
+        }),
+        ..PeerState::default()
+    };
+    DeviceState {
+        peers: [(PublicKey::from([1; 32]), peer)].into(),
+        ..DeviceState::default()
+    }
+}
+
+fn endpoint() -> SocketAddr {
+    "198.51.100.11:51871".parse().unwrap()
+}
