@@ -1,0 +1,123 @@
+//! Keeps what the own cluster's store says, as far as names are derived from it.
+
+use std::sync::Arc;
+
+use kvstore::follower::{Change, Record, Update};
+use topology::id::ClusterName;
+use topology::mesh::{Event, Mesh};
+use topology::report::StoreReport;
+use tracing::{info, warn};
+
+use crate::mesh_names;
+use crate::zone::Zone;
+
+/// The records of the own cluster's services, and the sign that all of them were written.
+pub(super) const PREFIXES: [&str; 2] = ["causeway/state/services/v1/", "causeway/synced/"];
+
+/// The own cluster's services, and the state of the link to its store.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Nobody tells the authority its cluster's name: the first record does.
+    mesh: Option<Mesh>,
+    /// The names that follow from it.
+    zone: Option<Arc<Zone>>,
+    link: StoreReport,
+    serial: u32,
+}
+
+impl Names {
+    pub(super) fn new(now_unix_milliseconds: u64) -> Self {
+        let link = StoreReport {
+            connected: false,
+            since: now_unix_milliseconds,
+            reason: "not connected yet".to_owned(),
+        };
+        Self {
+            mesh: None,
+            zone: None,
+            link,
+            serial: 0,
+        }
+    }
+
+    pub(super) fn link(&self) -> &StoreReport {
+        &self.link
+    }
+
+    /// Takes in what the follower says; returns whether names may have changed.
+    pub(super) fn handle(&mut self, update: Update, now_unix_milliseconds: u64) -> bool {
+        let events = match update {
+            Update::Connected { .. } => {
+                info!("the mesh's store answers");
+                self.link = StoreReport {
+                    connected: true,
+                    since: now_unix_milliseconds,
+                    reason: String::new(),
+                };
+                return false;
+            }
+            Update::Lost { reason } => {
+                warn!(%reason, "lost the mesh's store; names of services stay as they are");
+                self.link = StoreReport {
+                    connected: false,
+                    since: now_unix_milliseconds,
+                    reason,
+                };
+                return false;
+            }
+            Update::Listed(records) => {
+                let entries = records.into_iter().map(|it| (it.key, it.value)).collect();
+                vec![Event::Listed(entries)]
+            }
+            Update::Changed(changes) => changes.into_iter().map(event).collect(),
+        };
+        for event in events {
+            self.apply(event);
+        }
+        self.serial = self.serial.wrapping_add(1);
+        self.zone = self
+            .mesh
+            .as_ref()
+            .map(|mesh| Arc::new(mesh_names::zone(mesh.local_services(), self.serial)));
+        true
+    }
+
+    /// The zone of the names; `None` before anything is known.
+    pub(super) fn zone(&self) -> Option<&Arc<Zone>> {
+        self.zone.as_ref()
+    }
+
+    fn apply(&mut self, event: Event) {
+        if self.mesh.is_none() {
+            self.mesh = own_cluster(&event).map(Mesh::new);
+        }
+        let Some(mesh) = &mut self.mesh else {
+            return;
+        };
+        for rejected in mesh.apply(event) {
+            warn!(key = rejected.key, reason = %rejected.reason, "dropped a record of the mesh");
+        }
+    }
+}
+
+/// The cluster whose name stands in the event's keys.
+fn own_cluster(event: &Event) -> Option<ClusterName> {
+    let mut keys: Box<dyn Iterator<Item = &str>> = match event {
+        Event::Delete { .. } => return None,
+        Event::Listed(entries) => Box::new(entries.iter().map(|(key, _)| key.as_str())),
+        Event::Put { key, .. } => Box::new(std::iter::once(key.as_str())),
+    };
+    keys.find_map(|key| {
+        let rest = PREFIXES
+            .iter()
+            .find_map(|prefix| key.strip_prefix(prefix))?;
+        rest.split('/').next()?.parse().ok()
+    })
+}
+
+fn event(change: Change) -> Event {
+    match change {
+        Change::Delete { key, .. } => Event::Delete { key },
+        Change::Put(Record { key, value, .. }) => Event::Put { key, value },
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use hickory_proto::rr::Name;
+
+/// Authoritative DNS with health-checked, geo-aware answers
+#[derive(Clone, Debug, Parser)]
+#[command(version, mut_arg("admin", |it| it.default_value("127.0.0.1:9963")))]
+pub struct Config {
+    /// Address that answers queries, over UDP and TCP
+    #[arg(
+        long,
+        env = "CAUSEWAY_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:53"
+    )]
+    pub listen: SocketAddr,
+
+    /// A zone and its file; may be repeated (commas between several in the environment)
+    #[arg(
+        long = "zone",
+        env = "CAUSEWAY_ZONE",
+        value_name = "ORIGIN=FILE",
+        value_delimiter = ',',
+        value_parser = zone_source
+    )]
+    pub zones: Vec<ZoneSource>,
+
+    /// A GeoIP database in MaxMind's format; may be repeated, the first that knows an address wins
+    #[arg(
+        long,
+        env = "CAUSEWAY_GEOIP",
+        value_name = "MMDB",
+        value_delimiter = ','
+    )]
+    pub geoip: Vec<PathBuf>,
+
+    /// YAML list of {prefix, latitude, longitude, country, continent, name}; wins over --geoip
+    #[arg(long, env = "CAUSEWAY_GEO_OVERRIDES", value_name = "FILE")]
+    pub geo_overrides: Option<PathBuf>,
+
+    /// How to reach the own cluster's etcd; adds names of the mesh's global services
+    #[arg(long, env = "CAUSEWAY_ETCD_CONFIG", value_name = "FILE")]
+    pub etcd_config: Option<PathBuf>,
+
+    /// Directory that keeps the health of targets over restarts; without it, they begin unknown
+    #[arg(long, env = "CAUSEWAY_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub daemon: daemon::Options,
+}
+
+/// Where a zone comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSource {
+    pub origin: Name,
+    pub file: PathBuf,
+}
+
+fn zone_source(text: &str) -> Result<ZoneSource, String> {
+    let Some((origin, file)) = text.split_once('=').filter(|(_, file)| !file.is_empty()) else {
+        return Err("expected ORIGIN=FILE, such as example.com=/etc/zones/example.com".to_owned());
+    };
+    let mut origin =
+        Name::from_ascii(origin).map_err(|it| format!("{origin} is not a domain name: {it}"))?;
+    origin.set_fqdn(true);
+    Ok(ZoneSource {
+        origin,
+        file: file.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_the_defaults_that_the_help_shows() {
+        let config = Config::try_parse_from(["dns-authority"]).unwrap();
+
+        assert_eq!(config.listen.to_string(), "0.0.0.0:53");
+        assert_eq!(config.daemon.admin.to_string(), "127.0.0.1:9963");
+    }
+
+    #[test]
+    fn reads_several_zones_and_refuses_nonsense() {
+        let config = Config::try_parse_from([
+            "dns-authority",
+            "--zone",
+            "a.test=x",
+            "--zone",
+            "b.test.=y=z",
+        ])
+        .unwrap();
+        let zones: Vec<String> = config
+            .zones
+            .iter()
+            .map(|it| format!("{} {}", it.origin, it.file.display()))
+            .collect();
+        assert_eq!(zones, ["a.test. x", "b.test. y=z"]);
+
+        for bad in ["a.test", "a..test=x", "a.test="] {
+            let error = Config::try_parse_from(["dns-authority", "--zone", bad]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

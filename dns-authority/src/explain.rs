@@ -1,0 +1,305 @@
+//! Puts an answer's reason into words, from the very values that the answer was made of.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RecordType};
+use topology::health::Health;
+use topology::report::{DnsCandidate, DnsExplanation};
+
+use crate::answer::{Answer, Client, Step, World, answer};
+use crate::geo::Description;
+use crate::plan::{Basis, Candidate, Choice, Dependency, Plan, Scene, Selector, distance};
+
+/// What a client at `from` is answered for records of type `kind` at `name`, and why.
+pub fn explain(
+    world: &World,
+    name: &Name,
+    kind: RecordType,
+    from: IpAddr,
+    entropy: u64,
+) -> DnsExplanation {
+    let client = Client {
+        resolver: from,
+        subnet: None,
+    };
+    let answer = answer(world, name, kind, client, entropy);
+    let scene = Scene {
+        atlas: &world.atlas,
+        health: &world.health,
+        who: client.who(),
+        entropy,
+    };
+    let place = world.atlas.describe(from);
+    let reasons: Vec<String> = answer.steps.iter().map(sentence).collect();
+
+    DnsExplanation {
+        name: name.to_string(),
+        record_type: kind.to_string(),
+        response_code: code(&answer),
+        client: from,
+        client_location: place.location,
+        client_found_by: found_by(&place),
+        answers: answer
+            .answers
+            .iter()
+            .map(|it| it.data.to_string())
+            .collect(),
+        reason: reasons.join("; "),
+        candidates: answer
+            .steps
+            .iter()
+            .flat_map(|it| candidates(it, &scene))
+            .collect(),
+    }
+}
+
+/// The response code as `dig` writes it.
+fn code(answer: &Answer<'_>) -> String {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the other codes need no name of ours"
+    )]
+    match answer.code {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// `override 10.1.0.0/16 (Frankfurt, DE, EU)`
+fn found_by(place: &Description) -> String {
+    let Some(source) = &place.source else {
+        return "nobody knows".to_owned();
+    };
+    let words: Vec<&str> = [&place.name, &place.country, &place.continent]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    match words.is_empty() {
+        true => source.clone(),
+        false => format!("{source} ({})", words.join(", ")),
+    }
+}
+
+fn sentence(step: &Step<'_>) -> String {
+    match step {
+        Step::Alias(target) => format!("it is an alias of {target}"),
+        Step::Chosen { plan, choice } => chosen(plan, choice),
+        Step::Delegated(cut) => format!("{cut} is delegated to other servers"),
+        Step::NoData => "the name has no records of this type".to_owned(),
+        Step::NoName => "the name does not exist".to_owned(),
+        Step::NoZone => "no zone that is served holds the name".to_owned(),
+        Step::Static => "the zone says so".to_owned(),
+        Step::Wildcard(wildcard) => format!("the wildcard {wildcard} stands in for the name"),
+    }
+}
+
+fn chosen(plan: &Plan, choice: &Choice<'_>) -> String {
+    let Plan { function, sets, .. } = plan;
+    let is_checked = sets.iter().flatten().any(|it| it.check.is_some());
+    let by = by(choice);
+    match choice.basis {
+        _ if function == "constant" => "the record says so".to_owned(),
+        Basis::Healthy { .. } if !is_checked => format!("{function}: chosen {by}"),
+        Basis::Healthy { set } => format!("{function}: healthy in set {}, chosen {by}", set + 1),
+        Basis::Unknown { set } => {
+            format!(
+                "{function}: none is known to be healthy, chosen {by} among those of set {} not yet probed",
+                set + 1
+            )
+        }
+        Basis::AllUnhealthy if choice.picked.is_empty() => {
+            format!(
+                "{function}: every target is unhealthy, and the record says to answer nothing then"
+            )
+        }
+        Basis::AllUnhealthy => {
+            format!("{function}: every target is unhealthy, so it fails open, chosen {by}")
+        }
+        Basis::Incomplete => {
+            format!(
+                "{function}: no check has come to a verdict, and the record says to fail until one has"
+            )
+        }
+    }
+}
+
+fn by(choice: &Choice<'_>) -> &'static str {
+    match (choice.selector, choice.dependency) {
+        _ if choice.usable_count == 1 => "because it is the only one",
+        (Selector::All, _) => "all",
+        (Selector::Closest, Dependency::Location(fix)) if fix.location.is_none() => {
+            "by chance, because nobody knows where the client is"
+        }
+        (Selector::Closest, _) => "by distance",
+        (Selector::Hashed, _) => "by the client's address",
+        (Selector::Random, _) => "by chance",
+        (Selector::WeightedHashed, _) => "by the client's address and the weights",
+        (Selector::WeightedRandom, _) => "by chance and the weights",
+    }
+}
+
+/// What a record chose among; nothing for steps that choose nothing.
+fn candidates(step: &Step<'_>, scene: &Scene<'_>) -> Vec<DnsCandidate> {
+    let Step::Chosen { plan, choice } = step else {
+        return Vec::new();
+    };
+    let fix = scene.atlas.locate(scene.who);
+    let mut rows = Vec::new();
+    for (set, candidates) in plan.sets.iter().enumerate() {
+        for candidate in candidates {
+            let chosen = choice.picked.iter().any(|it| std::ptr::eq(*it, candidate));
+            rows.push(DnsCandidate {
+                value: candidate.text.clone(),
+                health: candidate.check.map(|it| scene.health_of(it)),
+                distance: distance(candidate, fix),
+                chosen,
+                because: because(candidate, set, chosen, choice, scene).to_owned(),
+            });
+        }
+    }
+    rows
+}
+
+/// Why one candidate won or lost.
+fn because(
+    candidate: &Candidate,
+    set: usize,
+    chosen: bool,
+    choice: &Choice<'_>,
+    scene: &Scene<'_>,
+) -> &'static str {
+    let health = candidate
+        .check
+        .map_or(Health::Healthy, |it| scene.health_of(it));
+    let (usable_set, usable_health) = match choice.basis {
+        Basis::AllUnhealthy if chosen => return "nothing is healthy, and this is answered in doubt",
+        Basis::AllUnhealthy => return "unhealthy",
+        Basis::Incomplete => return "not answered before a check has come to a verdict",
+        Basis::Healthy { set } => (set, Health::Healthy),
+        Basis::Unknown { set } => (set, Health::Unknown),
+    };
+    match (chosen, health) {
+        (true, _) if choice.usable_count == 1 => "the only one that is usable",
+        (true, _) => match choice.selector {
+            Selector::Closest => "the closest that is usable",
+            Selector::All => "all that are usable are answered",
+            Selector::Hashed | Selector::WeightedHashed => "it fell to this client",
+            Selector::Random | Selector::WeightedRandom => "chance chose it",
+        },
+        (false, Health::Unhealthy) => "unhealthy",
+        (false, health) if health > usable_health => "not probed yet, and others are healthy",
+        (false, _) if set > usable_set => "an earlier set has usable candidates",
+        (false, _) => match choice.selector {
+            Selector::Closest => "farther away, or as close and chance chose another",
+            Selector::All => "not usable",
+            Selector::Hashed | Selector::WeightedHashed => "it falls to other clients",
+            Selector::Random | Selector::WeightedRandom => "chance chose another",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::check::Checks;
+    use crate::geo::Atlas;
+    use crate::plan::Compiler;
+    use crate::zone::{Zones, zone};
+
+    #[test]
+    fn tells_why_each_candidate_won_or_lost() {
+        check(
+            "shop",
+            "10.1.2.3",
+            "NOERROR; override 10.1.0.0/16 (Frankfurt); ifportup: healthy in set 1, chosen because it is the only one\n\
+             - 192.0.2.11 unhealthy 0 km: unhealthy\n\
+             + 198.51.100.11 healthy 6549 km: the only one that is usable\n\
+             - 203.0.113.11 unknown unplaced: not probed yet, and others are healthy\n",
+        );
+        check(
+            "shop",
+            "172.16.0.1",
+            "NOERROR; nobody knows; ifportup: healthy in set 1, chosen because it is the only one\n\
+             - 192.0.2.11 unhealthy unplaced: unhealthy\n\
+             + 198.51.100.11 healthy unplaced: the only one that is usable\n\
+             - 203.0.113.11 unknown unplaced: not probed yet, and others are healthy\n",
+        );
+    }
+
+    #[test]
+    fn tells_how_other_answers_came_about() {
+        check(
+            "www",
+            "10.1.2.3",
+            "NOERROR; override 10.1.0.0/16 (Frankfurt); the zone says so\n",
+        );
+        check(
+            "gone",
+            "172.16.0.1",
+            "NXDOMAIN; nobody knows; the name does not exist\n",
+        );
+        check(
+            "alias",
+            "172.16.0.1",
+            "NOERROR; nobody knows; the zone says so; it is an alias of www.example.; the zone says so\n",
+        );
+    }
+
+    const ZONE: &str = "$TTL 60
+@ SOA ns hostmaster 1 3600 600 86400 60
+www A 192.0.2.1
+alias CNAME www
+shop LUA A (\"ifportup(80, {'192.0.2.11', '198.51.100.11', '203.0.113.11'}, \"
+            \"{selector='pickclosest'})\")
+";
+    const OVERRIDES: &str = "
+- {prefix: 10.1.0.0/16, latitude: 50.11, longitude: 8.68, name: Frankfurt}
+- {prefix: 192.0.2.0/24, latitude: 50.11, longitude: 8.68}
+- {prefix: 198.51.100.0/24, latitude: 39.04, longitude: -77.49}
+";
+
+    #[track_caller]
+    fn check(label: &str, from: &str, expected: &str) {
+        let atlas = Arc::new(Atlas::new(OVERRIDES.parse().unwrap(), Vec::new()));
+        let mut compiler = Compiler {
+            atlas: &atlas,
+            checks: Checks::default(),
+        };
+        let zone = zone(&"example.".parse().unwrap(), ZONE, &mut compiler).unwrap();
+        let world = World {
+            zones: Arc::new(Zones(BTreeMap::from([(
+                zone.origin.clone(),
+                Arc::new(zone),
+            )]))),
+            atlas,
+            health: Arc::new([Health::Unhealthy, Health::Healthy, Health::Unknown]),
+        };
+        let name = format!("{label}.example.").parse().unwrap();
+        let found = explain(&world, &name, RecordType::A, from.parse().unwrap(), 0);
+
+        let mut printed = format!(
+            "{}; {}; {}\n",
+            found.response_code, found.client_found_by, found.reason
+        );
+        for row in found.candidates {
+            let mark = if row.chosen { '+' } else { '-' };
+            let health = format!("{:?}", row.health.unwrap()).to_lowercase();
+            let distance = row
+                .distance
+                .map_or_else(|| "unplaced".to_owned(), |it| it.to_string());
+            printed += &format!(
+                "{mark} {} {health} {distance}: {}\n",
+                row.value, row.because
+            );
+        }
+        assert_eq!(printed, expected);
+    }
+}

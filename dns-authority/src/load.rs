@@ -1,0 +1,198 @@
+//! Reads what the command line names: zones, places, and what an earlier life knew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, anyhow, bail};
+use hickory_proto::rr::Name;
+
+use crate::check::Checks;
+use crate::check::memory::Memory;
+use crate::config::{Config, ZoneSource};
+use crate::geo::{Atlas, Database, Overrides};
+use crate::plan::Compiler;
+use crate::zone::{Zone, zone};
+
+/// The zone files, each with the last text of it that made sense.
+#[derive(Debug)]
+pub struct Library {
+    files: Vec<File>,
+}
+
+#[derive(Debug)]
+struct File {
+    source: ZoneSource,
+    text: String,
+    /// When the file that was looked at last was written, and its length; `None` if it was gone.
+    stamp: Option<(SystemTime, u64)>,
+    /// What is wrong with the file as it is now.
+    problem: Option<String>,
+}
+
+/// All zones, compiled together so that they share checks.
+#[derive(Debug)]
+pub struct Loaded {
+    pub zones: BTreeMap<Name, Arc<Zone>>,
+    pub checks: Checks,
+}
+
+impl Library {
+    /// Reads all zones; any that is missing or broken is an error.
+    pub fn open(sources: &[ZoneSource], atlas: &Atlas) -> anyhow::Result<(Self, Loaded)> {
+        let mut files = Vec::new();
+        for source in sources {
+            if files
+                .iter()
+                .any(|it: &File| it.source.origin == source.origin)
+            {
+                bail!("zone {} is given twice; remove one --zone", source.origin);
+            }
+            let stamp = stamp(&source.file);
+            let text = read(source, atlas).map_err(|it| anyhow!(it))?;
+            files.push(File {
+                source: source.clone(),
+                text,
+                stamp,
+                problem: None,
+            });
+        }
+        let library = Self { files };
+        let loaded = library.compile(atlas)?;
+        Ok((library, loaded))
+    }
+
+    /// Looks for files that changed; returns all zones anew if any of them makes sense. A file that
+    /// does not keeps its zone as it was.
+    pub fn refresh(&mut self, atlas: &Atlas) -> Option<anyhow::Result<Loaded>> {
+        let mut is_changed = false;
+        for file in &mut self.files {
+            let stamp = stamp(&file.source.file);
+            if stamp == file.stamp {
+                continue;
+            }
+            file.stamp = stamp;
+            match read(&file.source, atlas) {
+                Ok(text) => {
+                    file.problem = None;
+                    is_changed |= text != file.text;
+                    file.text = text;
+                }
+                Err(problem) => file.problem = Some(problem),
+            }
+        }
+        is_changed.then(|| self.compile(atlas))
+    }
+
+    /// What is wrong with the files as they are now, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        self.files
+            .iter()
+            .filter_map(|it| it.problem.clone())
+            .collect()
+    }
+
+    /// The path of the zone's file.
+    pub fn file_of(&self, origin: &Name) -> Option<&Path> {
+        let file = self.files.iter().find(|it| it.source.origin == *origin)?;
+        Some(&file.source.file)
+    }
+
+    fn compile(&self, atlas: &Atlas) -> anyhow::Result<Loaded> {
+        let mut compiler = Compiler {
+            atlas,
+            checks: Checks::default(),
+        };
+        let mut zones = BTreeMap::new();
+        for File { source, text, .. } in &self.files {
+            let zone = zone(&source.origin, text, &mut compiler)
+                .with_context(|| source.file.display().to_string())?;
+            zones.insert(source.origin.clone(), Arc::new(zone));
+        }
+        Ok(Loaded {
+            zones,
+            checks: compiler.checks,
+        })
+    }
+}
+
+/// The text of a zone file that makes sense; the error says where it does not.
+fn read(source: &ZoneSource, atlas: &Atlas) -> Result<String, String> {
+    let path = source.file.display();
+    let text = fs::read_to_string(&source.file)
+        .map_err(|it| format!("cannot read zone {} from {path}: {it}", source.origin))?;
+    let mut scratch = Compiler {
+        atlas,
+        checks: Checks::default(),
+    };
+    match zone(&source.origin, &text, &mut scratch) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("{path}:{error}")),
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Reads the places that the command line names.
+pub fn atlas(config: &Config) -> anyhow::Result<Atlas> {
+    let overrides = match &config.geo_overrides {
+        None => Overrides::default(),
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read --geo-overrides {}", path.display()))?;
+            text.parse()
+                .map_err(|it| anyhow!("{}:{it}", path.display()))?
+        }
+    };
+    let mut databases = Vec::new();
+    for path in &config.geoip {
+        let shown = path.display();
+        let content = fs::read(path).with_context(|| format!("cannot read --geoip {shown}"))?;
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        databases.push(Database::new(name, content).with_context(|| shown.to_string())?);
+    }
+    Ok(Atlas::new(overrides, databases))
+}
+
+/// The file that keeps the health of targets.
+#[derive(Clone, Debug)]
+pub struct MemoryFile(PathBuf);
+
+impl MemoryFile {
+    /// The file in `directory`, which is made if it is missing.
+    pub fn in_directory(directory: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make --state-dir {}", directory.display()))?;
+        Ok(Self(directory.join("health.json")))
+    }
+
+    /// What is remembered; nothing if there is no file yet. A file that makes no sense is an error,
+    /// which is no reason not to start.
+    pub fn read(&self, now_unix_milliseconds: u64) -> anyhow::Result<Memory> {
+        let text = match fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            Err(error) => return Err(error).with_context(|| self.0.display().to_string()),
+        };
+        Memory::from_json(&text, now_unix_milliseconds)
+            .with_context(|| self.0.display().to_string())
+    }
+
+    /// Replaces the file as a whole, so that a crash leaves the old or the new one.
+    pub fn write(&self, memory: &Memory) -> anyhow::Result<()> {
+        let fresh = self.0.with_extension("json.new");
+        let written =
+            fs::write(&fresh, memory.to_json()).and_then(|()| fs::rename(&fresh, &self.0));
+        written.with_context(|| format!("cannot write {}", self.0.display()))
+    }
+}

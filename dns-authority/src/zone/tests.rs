@@ -1,0 +1,273 @@
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::check::Checks;
+use crate::geo::Atlas;
+use crate::plan::Compiler;
+
+#[test]
+fn reads_every_kind_of_record() {
+    let text = r#"; the zone of everything
+$TTL 1h
+@       IN SOA ns1 hostmaster.example. ( 2026010101 ; serial
+            2h 15m  ; refresh, retry
+            1w 5m ) ; expire, minimum
+        NS  ns1
+        NS  ns2.elsewhere.test.
+        300 IN MX 10 mail
+        CAA 0 issue "ca.test"
+ns1     A   192.0.2.1
+        AAAA 2001:db8::1
+$ORIGIN deep.example.
+a\.b    IN 60 TXT "two words" bare "say \"hi\"\059"
+_http._tcp SRV 0 5 80 @
+www     CNAME @
+$TTL 7
+1       PTR .
+key     SSHFP 1 1 0123456789abcdef0123456789abcdef01234567
+"#;
+    check(
+        text,
+        r#"example. 3600 SOA ns1.example. hostmaster.example. 2026010101 7200 900 604800 300
+example. 3600 NS ns1.example.
+example. 3600 NS ns2.elsewhere.test.
+example. 300 MX 10 mail.example.
+example. 3600 CAA 0 issue "ca.test"
+1.deep.example. 7 PTR .
+_http._tcp.deep.example. 3600 SRV 0 5 80 deep.example.
+a\.b.deep.example. 60 TXT two wordsbaresay "hi";
+key.deep.example. 7 SSHFP 1 1 0123456789abcdef0123456789abcdef01234567
+www.deep.example. 3600 CNAME deep.example.
+ns1.example. 3600 A 192.0.2.1
+ns1.example. 3600 AAAA 2001:db8::1
+"#,
+    );
+}
+
+#[test]
+fn compiles_lua_records() {
+    check_plan(
+        r#"LUA A "ifportup(443, {'192.0.2.1', '192.0.2.2'})""#,
+        "ifportup random backup random: 192.0.2.1 (tcp 192.0.2.1:443) 192.0.2.2 (tcp 192.0.2.2:443)",
+    );
+    check_plan(
+        r#"LUA A ( "ifurlup('https://www.test:8443/up?x=1', "
+               "{{'192.0.2.1'}, {'192.0.2.2'}}, {selector='pickclosest', backupSelector='empty'})" )"#,
+        "ifurlup pickclosest backup empty: 192.0.2.1 (https://www.test:8443/up?x=1 at 192.0.2.1:8443) | 192.0.2.2 (https://www.test:8443/up?x=1 at 192.0.2.2:8443)",
+    );
+    check_plan(
+        r#"LUA AAAA "ifurlup('http://[2001:db8::1]', {'2001:db8::1'})""#,
+        "ifurlup random backup random: 2001:db8::1 (http://[2001:db8::1]/ at [2001:db8::1]:80)",
+    );
+    check_plan(
+        r#"LUA A "pickwrandom({{10, '192.0.2.1'}, {20, '192.0.2.2'}})""#,
+        "pickwrandom random by weight backup random by weight: 192.0.2.1*10 192.0.2.2*20",
+    );
+    check_plan(
+        r#"LUA A "'192.0.2.1'""#,
+        "constant all backup all: 192.0.2.1",
+    );
+    check_plan(
+        r#"LUA TXT "all({'a b', 'c'})""#,
+        "all all backup all: a b c",
+    );
+    check_plan(
+        r#"LUA CNAME "pickhashed({'a', 'b.test.'})""#,
+        "pickhashed hashed backup hashed: a b.test.",
+    );
+    check_plan(
+        r#"LUA MX "all({'10 mail'})""#,
+        "all all backup all: 10 mail",
+    );
+}
+
+#[test]
+fn says_what_is_wrong_and_where() {
+    check_error(
+        "www A 192.0.2.256",
+        "3:7: expected an IPv4 address and found `192.0.2.256`",
+    );
+    check_error("www A", "3:6: an IPv4 address is missing");
+    check_error(
+        "www A 192.0.2.1 192.0.2.2",
+        "3:17: a record of type A ends before `192.0.2.2`",
+    );
+    check_error("www BOGUS x", "3:5: `BOGUS` is no record type");
+    check_error("www CH A 192.0.2.1", "3:5: class CH is not served, only IN");
+    check_error(
+        "www.test. A 192.0.2.1",
+        "3:1: www.test. does not belong to the zone example.",
+    );
+    check_error(
+        "a..b A 192.0.2.1",
+        "3:1: `a..b` is not a domain name: a label is empty",
+    );
+    check_error(
+        "$INCLUDE x",
+        "3:1: there is no `$INCLUDE` here, only `$ORIGIN` and `$TTL`",
+    );
+    check_error(
+        "$TTL soon",
+        "3:6: `soon` is not a time to live: 300, 5m, 1h30m",
+    );
+    check_error(
+        "x CNAME y\nx A 192.0.2.1",
+        "4:1: x.example. has a CNAME and can have nothing beside it",
+    );
+    check_error("@ SOA a b 2 1 1 1 1", "3:1: the zone has a second SOA");
+    check_error("x TXT \"", "3:7: the quoted string is never closed");
+    check_error(
+        "x TXT \\30",
+        "3:7: `\\` needs a character or three digits (000 to 255)",
+    );
+}
+
+#[test]
+fn says_what_is_wrong_inside_expressions() {
+    check_error(
+        r#"x LUA A "ifurldown('http://a', {'192.0.2.1'})""#,
+        "3:10: there is no function `ifurldown`; there are all, ifportup, ifurlup, pickclosest, pickhashed, pickrandom, pickwhashed, pickwrandom",
+    );
+    check_error(
+        "x LUA A ( \"ifportup(80, {'192.0.2.1'}, \"\n\n   \"{intervall=1})\" )",
+        "5:16: there is no option `intervall`; there are backupSelector, failOnIncompleteCheck, interval, minimumFailures, selector, source, timeout",
+    );
+    check_error(
+        r#"x LUA A "ifportup(80, {'192.0.2.1'}, {selector='best'})""#,
+        "3:48: there is no selector `best`; there are all, hashed, pickclosest, random",
+    );
+    check_error(
+        r#"x LUA A "pickrandom({'2001:db8::1'})""#,
+        "3:22: `2001:db8::1` is no value of a record of type A: expected an IPv4 address and found `2001:db8::1`",
+    );
+    check_error(
+        r#"x LUA A "pickrandom({})""#,
+        "3:10: there is nothing to choose from",
+    );
+    check_error(
+        r#"x LUA A "pickrandom()""#,
+        "3:10: `pickrandom` takes one argument, a table of values",
+    );
+    check_error(
+        r#"x LUA A "ifportup(0, {'192.0.2.1'})""#,
+        "3:19: expected a whole number from 1 to 65535 and found a number",
+    );
+    check_error(
+        r#"x LUA A "ifurlup('ftp://a', {'192.0.2.1'})""#,
+        "3:18: `ftp://a` is not a URL that starts with http:// or https://",
+    );
+    check_error(
+        r#"x LUA A pickrandom"#,
+        "3:9: expected an expression in double quotes and found `pickrandom`",
+    );
+    check_error(
+        r#"x LUA A "ifportup(80, {'a'})""#,
+        "3:24: `a` is no value of a record of type A: expected an IPv4 address and found `a`",
+    );
+    check_error(
+        r#"x LUA A "return {}""#,
+        "3:17: there is nothing to choose from",
+    );
+}
+
+#[test]
+fn needs_an_soa() {
+    let error = read("www 60 A 192.0.2.1").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1:1: the zone has no SOA record at example."
+    );
+    let error = read("www A 192.0.2.1").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1:1: no time to live: begin the file with `$TTL 300` or the like"
+    );
+}
+
+proptest! {
+    #[test]
+    fn never_panics(
+        words in proptest::collection::vec(
+            prop_oneof![
+                Just("\n"), Just("\n@"), Just("IN"), Just("A"), Just("SOA"), Just("LUA"), Just("TXT"),
+                Just("("), Just(")"), Just("\"pickrandom({'"), Just("'})\""), Just("$TTL"), Just("60"),
+                Just("CAA"), Just("HTTPS"), Just("TLSA"), Just("NAPTR"), Just("SSHFP"), Just("CERT"),
+                Just("1"), Just("alpn=h2"), Just("."), Just("a"), Just("ff"), Just("\\"), Just("\""),
+            ],
+            0..24,
+        ),
+    ) {
+        let _ = read(&words.join(" "));
+    }
+}
+
+const START: &str = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n";
+
+fn read(text: &str) -> Result<(Zone, Checks), crate::text::ParseError> {
+    let atlas = Atlas::default();
+    let mut compiler = Compiler {
+        atlas: &atlas,
+        checks: Checks::default(),
+    };
+    let zone = zone(&"example.".parse().unwrap(), text, &mut compiler)?;
+    Ok((zone, compiler.checks))
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let (zone, _) = read(text).unwrap();
+    let mut printed = String::new();
+    for (name, node) in zone.nodes() {
+        for set in node.sets() {
+            for data in &set.fixed {
+                writeln!(printed, "{name} {} {} {data}", set.ttl, set.kind).unwrap();
+            }
+        }
+    }
+    assert_eq!(printed, expected);
+}
+
+#[track_caller]
+fn check_plan(record: &str, expected: &str) {
+    let (zone, checks) = read(&format!("{START}x {record}\n")).unwrap();
+    let node = zone.node(&"x.example.".parse().unwrap()).unwrap();
+    let plan = &node.sets()[0].plans[0];
+    let sets: Vec<String> = plan
+        .sets
+        .iter()
+        .map(|set| print_set(set, &checks))
+        .collect();
+    let backup = match plan.backup {
+        crate::plan::Backup::Empty => "empty".to_owned(),
+        crate::plan::Backup::Select(selector) => selector.to_string(),
+    };
+    let head = format!("{} {} backup {backup}", plan.function, plan.selector);
+    assert_eq!(format!("{head}: {}", sets.join(" | ")), expected);
+}
+
+fn print_set(set: &[crate::plan::Candidate], checks: &Checks) -> String {
+    let candidates: Vec<String> = set
+        .iter()
+        .map(|it| {
+            let weight = if it.weight == 1 {
+                String::new()
+            } else {
+                format!("*{}", it.weight)
+            };
+            let check = it
+                .check
+                .map(|id| format!(" ({})", checks.get(id)))
+                .unwrap_or_default();
+            format!("{}{weight}{check}", it.text)
+        })
+        .collect();
+    candidates.join(" ")
+}
+
+#[track_caller]
+fn check_error(lines: &str, expected: &str) {
+    let error = read(&format!("{START}{lines}\n")).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+}
