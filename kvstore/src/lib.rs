@@ -1,1 +1,12 @@
-//! The mesh's memory: an etcd v3 client and an embedded etcd v3 server.
+//! The mesh's memory: an embedded etcd v3 server, and clients that follow a store and write to one.
+//!
+//! Moves keys and values and does not interpret them.
+
+mod backoff;
+pub mod config;
+pub mod follower;
+pub mod mvcc;
+pub mod server;
+pub mod store;
+pub mod tls;
+pub mod writer;

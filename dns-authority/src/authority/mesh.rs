@@ -56,7 +56,7 @@ impl Names {
                 };
                 return false;
             }
-            Update::Lost { reason } => {
+            Update::Lost { reason, .. } => {
                 warn!(%reason, "lost the mesh's store; names of services stay as they are");
                 self.link = StoreReport {
                     connected: false,

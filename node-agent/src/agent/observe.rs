@@ -27,7 +27,7 @@ impl Agent {
                 self.store = self.store_report(true, String::new());
                 false
             }
-            Update::Lost { reason } => {
+            Update::Lost { reason, .. } => {
                 warn!(%reason, "lost etcd; everything stays in force");
                 self.store = self.store_report(false, reason);
                 false

@@ -1,0 +1,151 @@
+//! Nodes: from `CiliumNode` where there is one, else from `Node`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use topology::id::NodeName;
+use topology::record::{AddressKind, Node, NodeAddress};
+
+use super::Cluster;
+use crate::annotation;
+use crate::objects::Objects;
+use crate::objects::cilium::{CiliumAddressPair, CiliumNode};
+
+/// Marks traffic to a node's pods as encrypted by WireGuard.
+const WIREGUARD_ENCRYPTION_KEY: u8 = 255;
+
+/// What upstream's publisher names as its source.
+const SOURCE: &str = "custom-resource";
+
+pub(super) fn records(
+    objects: &Objects,
+    cluster: &Cluster,
+    problems: &mut Vec<String>,
+) -> BTreeMap<NodeName, Node> {
+    let mut nodes = BTreeMap::new();
+    for (name, object) in &objects.nodes {
+        match name.parse() {
+            Ok(name) => {
+                let node = from_kubernetes(&name, object, cluster);
+                nodes.insert(name, node);
+            }
+            Err(error) => problems.push(format!("Node {name:?} is not published: {error}")),
+        }
+    }
+    for (name, object) in &objects.cilium_nodes {
+        match name.parse() {
+            Ok(name) => {
+                let node = from_cilium(&name, object, cluster);
+                nodes.insert(name, node);
+            }
+            Err(error) => problems.push(format!("CiliumNode {name:?} is not published: {error}")),
+        }
+    }
+    nodes
+}
+
+fn from_kubernetes(name: &NodeName, object: &KubernetesNode, cluster: &Cluster) -> Node {
+    let spec = object.spec.as_ref();
+    let status = object.status.as_ref();
+    let addresses = status.and_then(|it| it.addresses.as_deref()).unwrap_or(&[]);
+    let addresses = addresses
+        .iter()
+        .filter_map(|it| address(&it.type_, &it.address));
+    let prefixes: Vec<&str> = match spec.and_then(|it| it.pod_cidrs.as_ref()) {
+        Some(prefixes) => prefixes.iter().map(String::as_str).collect(),
+        None => spec
+            .and_then(|it| it.pod_cidr.as_deref())
+            .into_iter()
+            .collect(),
+    };
+    let annotations = &object.metadata.annotations;
+    let wireguard_public_key = annotation::wireguard_public_key(annotations).unwrap_or_default();
+
+    Node {
+        addresses: addresses.collect(),
+        encryption_key: match wireguard_public_key {
+            "" => 0,
+            _ => WIREGUARD_ENCRYPTION_KEY,
+        },
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        annotations: annotations.clone().unwrap_or_default(),
+        wireguard_public_key: wireguard_public_key.to_owned(),
+        ..with_prefixes(name, cluster, &prefixes)
+    }
+}
+
+fn from_cilium(name: &NodeName, object: &CiliumNode, cluster: &Cluster) -> Node {
+    let spec = &object.spec;
+    let addresses = spec
+        .addresses
+        .iter()
+        .filter_map(|it| address(&it.kind, &it.ip));
+    let prefixes: Vec<&str> = spec.ipam.pod_cidrs.iter().map(String::as_str).collect();
+    let annotations = &object.metadata.annotations;
+    let (health_v4, health_v6) = pair(&spec.health);
+    let (ingress_v4, ingress_v6) = pair(&spec.ingress);
+
+    Node {
+        addresses: addresses.collect(),
+        health_v4,
+        health_v6,
+        ingress_v4,
+        ingress_v6,
+        encryption_key: spec.encryption.key,
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        annotations: annotations.clone().unwrap_or_default(),
+        wireguard_public_key: annotation::wireguard_public_key(annotations)
+            .unwrap_or_default()
+            .to_owned(),
+        boot_id: spec.bootid.clone(),
+        ..with_prefixes(name, cluster, &prefixes)
+    }
+}
+
+/// A node that has nothing but its name and its pods' prefixes: the first of each family is the
+/// main one. What is no prefix is left out, as upstream does.
+fn with_prefixes(name: &NodeName, cluster: &Cluster, prefixes: &[&str]) -> Node {
+    let prefixes = prefixes.iter().filter_map(|it| it.parse::<IpNet>().ok());
+    let (v4, v6): (Vec<IpNet>, Vec<IpNet>) = prefixes.partition(|it| it.addr().is_ipv4());
+    Node {
+        name: name.clone(),
+        cluster: cluster.name.clone(),
+        addresses: Vec::new(),
+        pod_prefix_v4: v4.first().copied(),
+        more_pod_prefixes_v4: v4.into_iter().skip(1).collect(),
+        pod_prefix_v6: v6.first().copied(),
+        more_pod_prefixes_v6: v6.into_iter().skip(1).collect(),
+        health_v4: None,
+        health_v6: None,
+        ingress_v4: None,
+        ingress_v6: None,
+        cluster_id: cluster.id,
+        source: SOURCE.to_owned(),
+        encryption_key: 0,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        wireguard_public_key: String::new(),
+        boot_id: String::new(),
+    }
+}
+
+/// `None` for host names, which the record has no place for, and for kinds that it does not know.
+fn address(kind: &str, address: &str) -> Option<NodeAddress> {
+    let kind = match kind {
+        "CiliumInternalIP" => AddressKind::CiliumInternalIP,
+        "ExternalDNS" => AddressKind::ExternalDNS,
+        "ExternalIP" => AddressKind::ExternalIP,
+        "Hostname" => AddressKind::Hostname,
+        "InternalDNS" => AddressKind::InternalDNS,
+        "InternalIP" => AddressKind::InternalIP,
+        _ => return None,
+    };
+    let address = address.parse().ok()?;
+    Some(NodeAddress { kind, address })
+}
+
+fn pair(pair: &CiliumAddressPair) -> (Option<IpAddr>, Option<IpAddr>) {
+    (pair.ipv4.parse().ok(), pair.ipv6.parse().ok())
+}

@@ -1,0 +1,371 @@
+//! The story of three regions: what happens, in which order, and what must hold after each step.
+
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Authority, Lab, unix_microseconds, wait_for};
+
+use crate::clients::Clients;
+use crate::observer::Observer;
+use crate::progress::Progress;
+use crate::region::{self, GLOBAL_NAME, PROBE_INTERVAL, Running};
+use crate::report::{Client, Measure, Report, Step};
+use crate::telling::{at_most, none_failed, seconds};
+use crate::wire::{MARKER, Wire};
+use crate::{telling, timeline};
+
+/// How long clients may go on asking for what is gone, until load balancing has moved them.
+const FAILOVER_GOAL: Duration = Duration::from_secs(3);
+
+/// How long answers may name what is gone: the next probe, and a second.
+const DNS_GOAL: Duration = PROBE_INTERVAL.saturating_add(Duration::from_secs(1));
+
+/// How long the mesh may take to be whole again once the link is.
+const HEAL_GOAL: Duration = Duration::from_secs(5);
+
+/// Quiet traffic between the steps, for the eye and for the counts.
+const CALM: Duration = Duration::from_secs(2);
+
+/// How often the marker stands in a payload: some sixty full packets.
+const MARKERS: usize = 4_000;
+
+/// Tells the story and returns what came of it, with the mesh still running.
+pub(crate) fn tell(lab: &Lab) -> Result<(Report, Vec<Running>)> {
+    let observer = Observer::default();
+    thread::scope(|scope| {
+        let started = unix_microseconds();
+        let progress = Progress::start("starting three regions");
+        let running = start(lab)?;
+        drop(progress);
+
+        scope.spawn(|| observer.watch(lab));
+        let mut story = Story {
+            lab,
+            clients: Clients::default(),
+            running,
+            started,
+            steps: Vec::new(),
+        };
+        let told = story.run();
+        observer.end();
+        told?;
+        Ok(story.end(&observer))
+    })
+}
+
+fn start(lab: &Lab) -> Result<Vec<Running>> {
+    let authority = Authority::new()?;
+    let regions = &lab.plan().regions;
+    regions
+        .iter()
+        .try_for_each(|it| region::prepare(lab, it, &authority))?;
+    regions.iter().map(|it| Running::start(lab, it)).collect()
+}
+
+struct Story<'a> {
+    lab: &'a Lab,
+    running: Vec<Running>,
+    clients: Clients,
+    /// In microseconds since 1970, as all times here.
+    started: u64,
+    steps: Vec<Step>,
+}
+
+impl Story<'_> {
+    /// Goes on after a step that failed: what came of the others may say why. Only a mesh that has
+    /// never come up has nothing more to tell.
+    fn run(&mut self) -> Result<()> {
+        self.step(
+            1,
+            "Converged: every node knows all clusters, services and tunnels",
+            Self::converge,
+        )?;
+        if !self.steps.iter().all(Step::holds) {
+            return Ok(());
+        }
+        self.step(
+            2,
+            "Clients get the closest region, and are served locally",
+            Self::serve_locally,
+        )?;
+        self.step(
+            3,
+            "All shop pods in eu die; the next closest region serves",
+            Self::fail_over,
+        )?;
+        self.step(
+            4,
+            "A marked payload crosses the internet, and nobody can read it",
+            Self::encrypt,
+        )?;
+        self.step(
+            5,
+            "Every agent and every API server restarts under load",
+            Self::restart,
+        )?;
+        self.step(6, "Region us is cut off; ap takes over", Self::cut)?;
+        self.step(
+            7,
+            "The link and the pods come back; everything heals",
+            Self::heal,
+        )
+    }
+
+    fn step(
+        &mut self,
+        number: u8,
+        title: &str,
+        body: impl FnOnce(&mut Self) -> Result<Vec<Measure>>,
+    ) -> Result<()> {
+        let started = self.seconds_now();
+        let progress = Progress::start(&format!("{number}. {title}"));
+        let outcome = body(self).and_then(|measures| {
+            self.running.iter_mut().try_for_each(Running::check)?;
+            Ok(measures)
+        });
+        drop(progress);
+
+        let (measures, failure) = match outcome {
+            Ok(measures) => (measures, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        let step = Step {
+            number,
+            title: title.to_owned(),
+            ok: failure.is_none() && measures.iter().all(|it| it.ok),
+            measures,
+            started,
+            ended: self.seconds_now(),
+            failure,
+        };
+        telling::print_step(&step);
+        self.steps.push(step);
+        self.calm()
+    }
+
+    fn converge(&mut self) -> Result<Vec<Measure>> {
+        for running in &self.running {
+            let finished =
+                running.meshctl(self.lab, &["status", "--wait", "--wait-duration", "60s"])?;
+            ensure!(
+                finished.status.success(),
+                "{} has not converged:\n{}{}",
+                running.name(),
+                finished.stdout,
+                finished.stderr,
+            );
+        }
+        let took = unix_microseconds().saturating_sub(self.started);
+        self.clients = Clients::start(self.lab, &self.running)?;
+        Ok(vec![telling::fact(
+            "from the first process",
+            seconds(Duration::from_micros(took)),
+        )])
+    }
+
+    fn serve_locally(&mut self) -> Result<Vec<Measure>> {
+        let mut measures = Vec::new();
+        for running in &self.running {
+            let name = running.name();
+            let server = format!("@{}", running.region().control_address());
+            let answer = running.in_client(self.lab, "dig", &["+short", &server, GLOBAL_NAME])?;
+            let expected = running.edge_address().to_string();
+            let arguments = ["-sS", "--max-time", "5", &running.shop_url()];
+            let served = running.in_client(self.lab, "curl", &arguments)?;
+            let served: lab::record::Server = serde_json::from_str(&served)
+                .with_context(|| format!("the shop of {name} answered {served:?}"))?;
+            measures.push(telling::expected(
+                &format!("{name}: dig {GLOBAL_NAME}"),
+                answer.trim(),
+                &expected,
+            ));
+            measures.push(telling::expected(
+                &format!("{name}: curl the ClusterIP"),
+                &served.region,
+                name,
+            ));
+        }
+        Ok(measures)
+    }
+
+    fn fail_over(&mut self) -> Result<Vec<Measure>> {
+        let from = unix_microseconds();
+        for shop in &mut self.running_mut("eu").shops {
+            shop.kill()?;
+        }
+        let served = self.clients.served("eu", "us", from)?;
+        let resolved = self.clients.resolved("eu", "us", from)?;
+        let mut measures = vec![
+            at_most("eu clients served by us after", served, FAILOVER_GOAL),
+            at_most("DNS of eu answers us after", resolved, DNS_GOAL),
+            telling::failed("eu requests meanwhile", self.clients.http_since("eu", from)),
+        ];
+        measures.extend(self.untouched(&["us", "ap"], from));
+        Ok(measures)
+    }
+
+    fn encrypt(&mut self) -> Result<Vec<Measure>> {
+        let lab = self.lab;
+        let capture = |region, interface| Wire::tap(lab, region, interface);
+        let regions = lab.plan().regions.iter();
+        let wires = regions.flat_map(|it| [capture(it, "wan0"), capture(it, "lan0")]);
+        let wires = wires.collect::<Result<Vec<_>>>()?;
+
+        // To where the service is now, and to a pod by its address: between them, over every link.
+        let us = lab.plan().region("us");
+        let pod = us.pod_address(us.pod_named("shop-1"));
+        let eu = self.running("eu");
+        self.send_marked(eu, &format!("{}echo", eu.shop_url()))?;
+        self.send_marked(self.running("ap"), &format!("http://{pod}:8080/echo"))?;
+        thread::sleep(CALM);
+        wires.into_iter().map(Wire::measure).collect()
+    }
+
+    fn send_marked(&self, from: &Running, url: &str) -> Result<()> {
+        let (payload, text) = (self.lab.directory().join("payload"), MARKER.repeat(MARKERS));
+        fs::write(&payload, &text)?;
+        let data = format!("@{}", payload.display());
+        let arguments = ["-sS", "--max-time", "10", "--data-binary", &data, url];
+        let echo = from.in_client(self.lab, "curl", &arguments)?;
+        ensure!(
+            echo == text,
+            "the payload did not come back whole from {url}"
+        );
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<Vec<Measure>> {
+        let from = unix_microseconds();
+        let mut count = 0;
+        for running in &mut self.running {
+            count += running.restart_daemons(self.lab)?;
+        }
+        self.clients.settle()?;
+        let mut measures = vec![telling::fact("processes restarted", count.to_string())];
+        measures.extend(self.untouched(&["eu", "us", "ap"], from));
+        Ok(measures)
+    }
+
+    fn cut(&mut self) -> Result<Vec<Measure>> {
+        let from = unix_microseconds();
+        self.lab.internet().cut("us");
+        let served = self.clients.served("eu", "ap", from)?;
+        let resolved = self.clients.resolved("eu", "ap", from)?;
+        let status = self.running("eu").meshctl(self.lab, &["status"])?;
+        let said = status
+            .stdout
+            .lines()
+            .any(|it| it.contains("us") && it.contains("lost"));
+        let mut measures = vec![
+            at_most("eu clients served by ap after", served, FAILOVER_GOAL),
+            at_most("DNS of eu answers ap after", resolved, DNS_GOAL),
+            telling::failed("eu requests meanwhile", self.clients.http_since("eu", from)),
+            telling::expected(
+                "meshctl status in eu",
+                &format!(
+                    "exit code {}, us {}",
+                    status.status.code().unwrap_or(-1),
+                    if said { "lost" } else { "not mentioned" },
+                ),
+                "exit code 1, us lost",
+            ),
+        ];
+        measures.extend(self.untouched(&["us", "ap"], from));
+        Ok(measures)
+    }
+
+    fn heal(&mut self) -> Result<Vec<Measure>> {
+        let region = self.running("eu").region().clone();
+        let from = unix_microseconds();
+        self.lab.internet().heal("us");
+        for shop in &mut self.running_mut("eu").shops {
+            shop.start_again()?;
+        }
+        // The slowest first: it needs every cluster, tunnel and check in every region.
+        for index in 0..self.running.len() {
+            self.wait_until_well(index)?;
+        }
+        let well = Duration::from_micros(unix_microseconds().saturating_sub(from));
+        let served = self.clients.served(&region.name, "eu", from)?;
+        let resolved = self.clients.resolved(&region.name, "eu", from)?;
+        Ok(vec![
+            at_most("eu clients served by eu after", served, HEAL_GOAL),
+            at_most("DNS of eu answers eu after", resolved, HEAL_GOAL),
+            at_most("meshctl status is well everywhere after", well, HEAL_GOAL),
+        ])
+    }
+
+    fn wait_until_well(&self, index: usize) -> Result<()> {
+        let what = format!(
+            "meshctl status to be well in {}",
+            self.running[index].name()
+        );
+        wait_for(&what, Duration::from_secs(30), || {
+            let finished = self.running[index].meshctl(self.lab, &["status"])?;
+            Ok(finished.status.success().then_some(()))
+        })
+    }
+
+    /// Nobody in these regions has noticed anything since `from`.
+    fn untouched(&self, regions: &[&str], from: u64) -> Vec<Measure> {
+        let measures = regions.iter().flat_map(|region| {
+            [
+                none_failed(
+                    &format!("{region} requests failed"),
+                    self.clients.http_since(region, from),
+                ),
+                none_failed(
+                    &format!("{region} queries failed"),
+                    self.clients.dns_since(region, from),
+                ),
+            ]
+        });
+        measures.collect()
+    }
+
+    fn calm(&mut self) -> Result<()> {
+        thread::sleep(CALM);
+        self.clients.read()
+    }
+
+    fn running(&self, region: &str) -> &Running {
+        let found = self.running.iter().find(|it| it.name() == region);
+        found.expect("the plan has the regions of the story")
+    }
+
+    fn running_mut(&mut self, region: &str) -> &mut Running {
+        let found = self.running.iter_mut().find(|it| it.name() == region);
+        found.expect("the plan has the regions of the story")
+    }
+
+    fn seconds_now(&self) -> f64 {
+        Duration::from_micros(unix_microseconds().saturating_sub(self.started)).as_secs_f64()
+    }
+
+    fn end(self, observer: &Observer) -> (Report, Vec<Running>) {
+        let ended = unix_microseconds();
+        let window = timeline::Window {
+            started: self.started,
+            ended,
+        };
+        let clients = self.clients.http().map(|(name, traffic)| Client {
+            track: timeline::track(&format!("{name} client"), traffic, window),
+            counts: traffic.counts(self.started, ended),
+            served: traffic.regions(self.started, ended),
+        });
+        let dns = self.clients.dns();
+        let dns = dns.map(|(name, it)| timeline::track(&format!("{name} DNS"), it, window));
+        let report = Report {
+            started_unix_milliseconds: self.started / 1_000,
+            seconds: window.seconds(ended),
+            regions: telling::regions(),
+            clients: clients.collect(),
+            dns: dns.collect(),
+            states: timeline::states(&observer.observations(), window),
+            facts: telling::facts(self.lab),
+            steps: self.steps,
+        };
+        (report, self.running)
+    }
+}

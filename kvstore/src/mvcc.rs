@@ -1,0 +1,260 @@
+//! The store as a value: revisions, history, transactions and leases, without clock or IO.
+//!
+//! Speaks etcd's own messages, and answers as etcd does, down to the texts of its refusals. Headers
+//! carry the revision only: who answers is not decided here.
+
+mod check;
+mod entry;
+mod history;
+mod key_range;
+mod lease;
+mod range;
+mod refusal;
+mod txn;
+mod writing;
+
+#[cfg(test)]
+mod model;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::sync::Arc;
+use std::time::Instant;
+
+use etcd_client::proto::{
+    PbDeleteRequest, PbDeleteResponse, PbPutRequest, PbPutResponse, PbRangeRequest,
+    PbRangeResponse, PbResponseHeader, PbTxnRequest, PbTxnResponse,
+};
+
+pub use check::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
+pub use history::{Batch, Compacted, EventFilter};
+pub use key_range::KeyRange;
+pub use lease::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN, LeaseView};
+pub use refusal::Refusal;
+
+use entry::{Entry, Versions};
+use history::History;
+use lease::Leases;
+use writing::Writing;
+
+/// Keys, their versions since the last compaction, and leases.
+///
+/// The first write makes revision 2, as in etcd.
+#[derive(Debug)]
+pub struct Store {
+    keys: BTreeMap<Arc<[u8]>, Versions>,
+    history: History,
+    leases: Leases,
+    revision: i64,
+    /// Revisions below it are gone; −1 until the first compaction.
+    compacted_revision: i64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            history: History::default(),
+            leases: Leases::default(),
+            revision: 1,
+            compacted_revision: -1,
+        }
+    }
+}
+
+impl Store {
+    pub fn put(&mut self, request: PbPutRequest) -> Result<PbPutResponse, Refusal> {
+        check::put(&request)?;
+        self.check_lease(&request)?;
+        self.check_previous(&request)?;
+
+        let mut writing = self.write();
+        let response = writing.put(request);
+        writing.finish();
+        Ok(response)
+    }
+
+    pub fn delete_range(&mut self, request: &PbDeleteRequest) -> Result<PbDeleteResponse, Refusal> {
+        check::delete(request)?;
+
+        let mut writing = self.write();
+        let response = writing.delete_range(request);
+        writing.finish();
+        Ok(response)
+    }
+
+    pub fn range(&self, request: &PbRangeRequest) -> Result<PbRangeResponse, Refusal> {
+        check::range(request)?;
+        self.check_revision(request.revision)?;
+        Ok(self.range_at(request, self.revision))
+    }
+
+    /// Applies all of the chosen branch in one revision, or nothing.
+    pub fn txn(&mut self, request: PbTxnRequest) -> Result<PbTxnResponse, Refusal> {
+        check::txn(&request)?;
+        txn::apply(self, request)
+    }
+
+    /// Forgets what was superseded before `revision`. Reading at `revision` itself still works.
+    pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
+        if revision <= self.compacted_revision {
+            return Err(Refusal::Compacted);
+        }
+        if self.revision < revision {
+            return Err(Refusal::FutureRevision);
+        }
+
+        self.compact_to(revision);
+        Ok(())
+    }
+
+    /// Events from revision `from` to `through`, both included, that pass `filter`.
+    pub fn events(
+        &self,
+        filter: &EventFilter,
+        from: i64,
+        through: i64,
+    ) -> Result<Batch, Compacted> {
+        if from < self.compacted_revision {
+            return Err(Compacted {
+                compact_revision: self.compacted_revision,
+            });
+        }
+        Ok(self.history.batch(filter, from, through, &self.keys))
+    }
+
+    /// How far a reader at revision `from` may go in one step, so that a step stays small.
+    pub fn horizon(&self, from: i64) -> i64 {
+        self.history.horizon(from).unwrap_or(self.revision)
+    }
+
+    /// Grants lease `id` for at least [`LEASE_TTL_SECONDS_MIN`] and returns the granted seconds.
+    pub fn lease_grant(&mut self, id: i64, ttl_seconds: i64, now: Instant) -> Result<i64, Refusal> {
+        self.leases.grant(id, ttl_seconds, now)
+    }
+
+    /// Ends a lease and deletes its keys in one revision.
+    pub fn lease_revoke(&mut self, id: i64) -> Result<(), Refusal> {
+        let keys = self.leases.remove(id).ok_or(Refusal::LeaseNotFound)?;
+
+        let mut writing = self.write();
+        for key in keys {
+            writing.delete(&key);
+        }
+        writing.finish();
+        Ok(())
+    }
+
+    /// Starts the lease's time anew and returns its seconds, or `None` if there is no such lease.
+    pub fn lease_keep_alive(&mut self, id: i64, now: Instant) -> Option<i64> {
+        self.leases.keep_alive(id, now)
+    }
+
+    pub fn lease(&self, id: i64, now: Instant) -> Option<LeaseView> {
+        self.leases.view(id, now)
+    }
+
+    /// All leases, the next to expire first.
+    pub fn lease_ids(&self) -> Vec<i64> {
+        self.leases.ids()
+    }
+
+    /// Revokes the leases whose time is over and returns how many there were.
+    pub fn expire(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while let Some(id) = self.leases.next_expired(now) {
+            self.lease_revoke(id).expect("the lease was found just now");
+            count += 1;
+        }
+        count
+    }
+
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub fn compacted_revision(&self) -> i64 {
+        self.compacted_revision
+    }
+
+    /// Bytes of the keys and values that history holds, for status reports.
+    pub fn history_bytes(&self) -> usize {
+        self.history.bytes()
+    }
+
+    /// A checksum of what exists at `revision` (0: now), and that revision.
+    pub fn hash(&self, revision: i64) -> Result<(u32, i64), Refusal> {
+        self.check_revision(revision)?;
+        let revision = if revision == 0 {
+            self.revision
+        } else {
+            revision
+        };
+        let entries = self.keys.values().filter_map(|it| it.at(revision));
+        Ok((
+            entries.fold(entry::HASH_START, |hash, it| it.hash(hash)),
+            revision,
+        ))
+    }
+
+    fn write(&mut self) -> Writing<'_> {
+        Writing::new(self)
+    }
+
+    fn check_lease(&self, request: &PbPutRequest) -> Result<(), Refusal> {
+        if request.lease == 0 || self.leases.contains(request.lease) {
+            Ok(())
+        } else {
+            Err(Refusal::LeaseNotFound)
+        }
+    }
+
+    fn check_previous(&self, request: &PbPutRequest) -> Result<(), Refusal> {
+        let needed = request.ignore_value || request.ignore_lease;
+        if !needed || self.current(&request.key).is_some() {
+            Ok(())
+        } else {
+            Err(Refusal::KeyNotFound)
+        }
+    }
+
+    /// 0 and less mean now.
+    fn check_revision(&self, revision: i64) -> Result<(), Refusal> {
+        if self.revision < revision {
+            Err(Refusal::FutureRevision)
+        } else if 0 < revision && revision < self.compacted_revision {
+            Err(Refusal::Compacted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn current(&self, key: &[u8]) -> Option<&Arc<Entry>> {
+        self.keys.get(key)?.current()
+    }
+
+    fn compact_to(&mut self, revision: i64) {
+        self.compacted_revision = revision;
+        // Only keys with an event up to `revision` can have something to forget.
+        for entry in self.history.through(revision) {
+            if let Slot::Occupied(mut slot) = self.keys.entry(Arc::clone(&entry.key)) {
+                slot.get_mut().forget_before(revision);
+                if slot.get().is_empty() {
+                    slot.remove();
+                }
+            }
+        }
+        self.history.forget_before(revision);
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the messages' header is optional")]
+fn header(revision: i64) -> Option<PbResponseHeader> {
+    Some(PbResponseHeader {
+        revision,
+        ..PbResponseHeader::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! What happened, in order, for watches: bounded, and never with a hole.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use etcd_client::proto::{PbEvent, PbKeyValue};
+
+use super::entry::{Entry, Versions};
+use super::key_range::KeyRange;
+
+/// Events kept for watches that fell behind; with small records, some tens of megabytes.
+pub(super) const EVENTS_MAX: usize = 100_000;
+
+/// Bytes of keys and values kept for them, so that large records cannot exhaust memory.
+pub(super) const BYTES_MAX: usize = 128 << 20;
+
+/// Events and bytes that a watch reads in one step; a step always has at least one whole revision.
+const STEP_EVENTS_MAX: usize = 1_000;
+const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// Every change since the last compaction, ordered by revision.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    events: VecDeque<Arc<Entry>>,
+    bytes: usize,
+}
+
+/// Which events a watch wants, and with how much of the past.
+#[derive(Clone, Debug)]
+pub struct EventFilter {
+    pub range: KeyRange,
+    pub deletes: bool,
+    pub prev_kv: bool,
+    pub puts: bool,
+}
+
+/// Events of whole revisions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    pub events: Vec<PbEvent>,
+}
+
+/// The revision asked for is below `compact_revision`, the oldest that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    pub compact_revision: i64,
+}
+
+impl History {
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.bytes();
+        self.events.push_back(entry);
+    }
+
+    pub(super) fn forget_before(&mut self, revision: i64) {
+        let count = self.position(revision);
+        let dropped: usize = self.events.drain(..count).map(|it| it.bytes()).sum();
+        self.bytes -= dropped;
+    }
+
+    /// The revision to compact to if there is more history than allowed.
+    pub(super) fn excess(&self) -> Option<i64> {
+        let surplus_events = self.events.len().saturating_sub(EVENTS_MAX);
+        let mut surplus_bytes = self.bytes.saturating_sub(BYTES_MAX);
+        if surplus_events == 0 && surplus_bytes == 0 {
+            return None;
+        }
+
+        let mut kept = self.events.iter().skip(surplus_events).skip_while(|it| {
+            let more = 0 < surplus_bytes;
+            surplus_bytes = surplus_bytes.saturating_sub(it.bytes());
+            more
+        });
+        kept.next()
+            .or_else(|| self.events.back())
+            .map(|it| it.mod_revision)
+    }
+
+    /// Events up to and including `revision`, oldest first.
+    pub(super) fn through(&self, revision: i64) -> impl Iterator<Item = &Arc<Entry>> {
+        self.events.iter().take(self.position(revision + 1))
+    }
+
+    /// The last revision of a step that starts at `from`, or `None` if the step ends now.
+    pub(super) fn horizon(&self, from: i64) -> Option<i64> {
+        let mut bytes = 0;
+        let mut last = from;
+        for (count, entry) in self.events.range(self.position(from)..).enumerate() {
+            if STEP_EVENTS_MAX <= count || STEP_BYTES_MAX <= bytes {
+                return Some(last);
+            }
+            last = last.max(entry.mod_revision);
+            bytes += entry.bytes();
+        }
+        None
+    }
+
+    pub(super) fn batch(
+        &self,
+        filter: &EventFilter,
+        from: i64,
+        through: i64,
+        keys: &BTreeMap<Arc<[u8]>, Versions>,
+    ) -> Batch {
+        let events = self
+            .events
+            .range(self.position(from)..)
+            .take_while(|it| it.mod_revision <= through)
+            .filter(|it| filter.passes(it))
+            .map(|it| event(it, filter.prev_kv.then_some(keys)))
+            .collect();
+        Batch { events }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The index of the first event at or after `revision`.
+    fn position(&self, revision: i64) -> usize {
+        self.events.partition_point(|it| it.mod_revision < revision)
+    }
+}
+
+impl EventFilter {
+    fn passes(&self, entry: &Entry) -> bool {
+        let wanted = if entry.is_tombstone() {
+            self.deletes
+        } else {
+            self.puts
+        };
+        wanted && self.range.contains(&entry.key)
+    }
+}
+
+fn event(entry: &Entry, keys: Option<&BTreeMap<Arc<[u8]>, Versions>>) -> PbEvent {
+    let previous = keys
+        .and_then(|keys| keys.get(&entry.key))
+        .and_then(|versions| versions.at(entry.mod_revision - 1));
+    let kv = if entry.is_tombstone() {
+        PbKeyValue {
+            key: entry.key.to_vec(),
+            mod_revision: entry.mod_revision,
+            ..PbKeyValue::default()
+        }
+    } else {
+        entry.to_message()
+    };
+    PbEvent {
+        r#type: i32::from(entry.is_tombstone()),
+        kv: Some(kv),
+        prev_kv: previous.map(|it| it.to_message()),
+    }
+}

@@ -1,0 +1,124 @@
+//! Keeps keys of a store equal to a desired table, under leases, over every loss of connection.
+
+mod plan;
+mod session;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use topology::diff::Change;
+
+use crate::store::{Link, Store};
+use plan::Plan;
+use session::Session;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Prefixes that belong to this writer alone: keys of a former life that are not desired any
+    /// more are deleted once everything desired is in place.
+    pub owned_prefixes: Vec<String>,
+    /// Keys with these prefixes are put after all others: they announce that the rest is complete.
+    pub last_prefixes: Vec<String>,
+    pub lease_ttl: Duration,
+    pub keys_per_lease: usize,
+    pub link: Link,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            owned_prefixes: Vec::new(),
+            last_prefixes: Vec::new(),
+            lease_ttl: Duration::from_secs(15 * 60),
+            keys_per_lease: 1_000,
+            link: Link::default(),
+        }
+    }
+}
+
+/// How far the store is from what is desired.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    pub connected: bool,
+    /// Every [`Writer::set`] and [`Writer::apply`] up to this generation is in the store.
+    pub settled_generation: u64,
+    /// Why there is no connection, if there is none.
+    pub problem: Option<String>,
+}
+
+/// The desired table's owner. Dropping it stops writing and leaves the keys to their leases.
+#[derive(Debug)]
+pub struct Writer {
+    commands: mpsc::Sender<Command>,
+    progress: watch::Receiver<Progress>,
+    generation: u64,
+}
+
+/// What the owner wants of the task that writes.
+enum Command {
+    Apply(Vec<Change<String, Vec<u8>>>),
+    Set(BTreeMap<String, Vec<u8>>),
+    Withdraw(oneshot::Sender<()>),
+}
+
+/// Commands on their way; the task takes them in even while the store is away.
+const COMMANDS_MAX: usize = 64;
+
+/// How long a withdrawal may take before the keys are left to their leases.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Writer {
+    /// Starts writing in a task of its own. Nothing is deleted before the first [`set`](Self::set).
+    pub fn spawn(store: Store, options: Options) -> Self {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let (sender, progress) = watch::channel(Progress::default());
+        let plan = Plan::new(options.last_prefixes.clone(), options.keys_per_lease);
+        tokio::spawn(Session::new(store, options, plan, receiver, sender).run());
+        Self {
+            commands,
+            progress,
+            generation: 0,
+        }
+    }
+
+    /// Replaces the desired table and returns its generation.
+    pub async fn set(&mut self, desired: BTreeMap<String, Vec<u8>>) -> u64 {
+        self.send(Command::Set(desired)).await
+    }
+
+    /// Changes the desired table and returns its generation. Costs what the changes cost.
+    pub async fn apply(&mut self, changes: Vec<Change<String, Vec<u8>>>) -> u64 {
+        self.send(Command::Apply(changes)).await
+    }
+
+    /// Waits until the store holds everything set and applied up to `generation`.
+    pub async fn settled(&self, generation: u64) {
+        let mut progress = self.progress.clone();
+        // The task lives as long as this writer.
+        let _ = progress
+            .wait_for(|it| generation <= it.settled_generation)
+            .await;
+    }
+
+    /// How far the store is, now and later.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Revokes the leases, so that the keys vanish now and not when their time is over, and stops.
+    pub async fn withdraw(self) {
+        let (done, withdrawn) = oneshot::channel();
+        if self.commands.send(Command::Withdraw(done)).await.is_ok() {
+            let _ = timeout(WITHDRAW_TIMEOUT, withdrawn).await;
+        }
+    }
+
+    async fn send(&mut self, command: Command) -> u64 {
+        // The task takes commands as long as this writer lives.
+        let _ = self.commands.send(command).await;
+        self.generation += 1;
+        self.generation
+    }
+}

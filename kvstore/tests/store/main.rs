@@ -1,0 +1,18 @@
+//! The store from outside: real sockets, and Debian's real etcd and etcdctl as the measure.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic where it stands"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "tests print their seeds and what they measured"
+)]
+
+mod differential;
+mod etcdctl;
+mod follower;
+mod server;
+mod support;
+mod tls;
+mod watch;
+mod writer;
