@@ -85,7 +85,12 @@ const DOORS: &[&str] = &[
 ];
 
 /// Crates that are doors as a whole: they exist to touch the world.
-const OUTDOORS: &[&str] = &["daemon/", "meshctl/", "tests/lab/", "examples/multi-region/"];
+const OUTDOORS: &[&str] = &[
+    "daemon/",
+    "meshctl/",
+    "tests/lab/",
+    "examples/multi-region/",
+];
 
 /// What touching the outside world looks like.
 const OUTSIDE: &[&str] = &[
@@ -189,7 +194,8 @@ fn workspace_crates() -> Vec<(String, Vec<String>)> {
     packages
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
-            let shipped = dependencies.filter(|it| it["kind"] != "dev" || package["name"] == "tests");
+            let shipped =
+                dependencies.filter(|it| it["kind"] != "dev" || package["name"] == "tests");
             (
                 text(&package["name"]),
                 shipped.map(|it| text(&it["name"])).collect(),

@@ -20,11 +20,15 @@ fn the_story_holds_and_leaves_nothing_behind() {
 fn interrupted_in_the_middle() {
     let report = tempfile::tempdir().unwrap();
     let mut story = start(report.path());
-    lab::wait_for("the lab to be built", STORY, || Ok((!lab::leftovers().is_empty()).then_some(())))
-        .unwrap();
+    lab::wait_for("the lab to be built", STORY, || {
+        Ok((!lab::leftovers().is_empty()).then_some(()))
+    })
+    .unwrap();
 
     // `kill` is everywhere, and a signal by id needs no code that could hit another process.
-    let signal = Command::new("kill").args(["-INT", &story.id().to_string()]).status();
+    let signal = Command::new("kill")
+        .args(["-INT", &story.id().to_string()])
+        .status();
     assert!(signal.unwrap().success());
 
     let status = lab::wait_for("the story to end", STORY, || Ok(story.try_wait()?)).unwrap();
@@ -39,16 +43,28 @@ fn told_to_the_end() {
     let status = lab::wait_for("the story to end", STORY, || Ok(story.try_wait()?)).unwrap();
 
     let json = fs::read_to_string(report.path().join("report.json")).unwrap_or_default();
-    assert!(status.success(), "the story ended with {status}:\n{json}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let steps = json["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 7);
+    assert_eq!(steps.len(), 7, "the story ended with {status}:\n{json:#}");
     for step in steps {
-        assert_eq!(step["ok"], true, "{step:#}");
+        assert!(holds(step), "{step:#}");
     }
+    let missed_a_goal = steps.iter().any(|it| it["ok"] == false);
+    assert_eq!(
+        status.success(),
+        !missed_a_goal,
+        "the exit code tells scripts"
+    );
     let page = fs::read_to_string(report.path().join("index.html")).unwrap();
     assert!(page.contains("<svg"), "the page shows no timeline");
     assert_eq!(lab::leftovers(), Vec::<String>::new());
+}
+
+/// Whether everything came true, in whatever time: a busy machine may miss the goals that are times.
+fn holds(step: &serde_json::Value) -> bool {
+    let measures = step["measures"].as_array().unwrap();
+    let mut judged = measures.iter().filter(|it| it["timed"] == false);
+    step["failure"].is_null() && judged.all(|it| it["ok"] == true)
 }
 
 fn start(report: &Path) -> Child {

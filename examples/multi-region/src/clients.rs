@@ -65,16 +65,14 @@ impl Clients {
         self.read()
     }
 
-    /// What the clients of the shop saw, by region.
-    pub(crate) fn http(&self) -> impl Iterator<Item = (&str, &Traffic)> {
-        self.http
-            .iter()
-            .map(|(region, it)| (&**region, &it.traffic))
+    /// What the region's client of the shop saw; `None` if none was started.
+    pub(crate) fn http(&self, region: &str) -> Option<&Traffic> {
+        self.http.get(region).map(|it| &it.traffic)
     }
 
-    /// What the clients of the DNS saw, by region.
-    pub(crate) fn dns(&self) -> impl Iterator<Item = (&str, &Traffic)> {
-        self.dns.iter().map(|(region, it)| (&**region, &it.traffic))
+    /// What the region's client of the DNS saw; `None` if none was started.
+    pub(crate) fn dns(&self, region: &str) -> Option<&Traffic> {
+        self.dns.get(region).map(|it| &it.traffic)
     }
 
     /// Waits until requests from `client` are served by `server` for good, and returns how long

@@ -18,6 +18,9 @@ pub(crate) const GLOBAL_NAME: &str = "shop.global.example";
 /// How often the DNS authorities probe each region's edge.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a probe waits for an edge that says nothing at all.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Where a pod's server listens.
 const POD_PORT: u16 = 8080;
 
@@ -389,7 +392,8 @@ fn zone(plan: &Plan) -> String {
         .iter()
         .map(|it| format!("'{}'", edge_address(it)))
         .collect();
-    let (edges, interval) = (edges.join(", "), PROBE_INTERVAL.as_secs());
+    let edges = edges.join(", ");
+    let (interval, timeout) = (PROBE_INTERVAL.as_secs(), PROBE_TIMEOUT.as_secs());
     format!(
         "\
 $TTL 60
@@ -398,9 +402,9 @@ $TTL 60
 ns       IN A   {control}
 ; The nearest region whose edge answers for its own pods; all of them if none does.
 shop   5 IN LUA A ( \"ifurlup('http://{GLOBAL_NAME}/healthz', {{{{{edges}}}}}, \"
-                    \"{{selector='pickclosest', interval={interval}, timeout=1}})\" )
+                    \"{{selector='pickclosest', interval={interval}, timeout={timeout}}})\" )
 ; The same by a connect to the port, and without any check.
-tcp    5 IN LUA A \"ifportup(80, {{{edges}}}, {{selector='pickclosest', interval={interval}, timeout=1}})\"
+tcp    5 IN LUA A \"ifportup(80, {{{edges}}}, {{selector='pickclosest', interval={interval}, timeout={timeout}}})\"
 near   5 IN LUA A \"pickclosest({{{edges}}})\"
 ",
         control = plan.regions[0].control_address(),

@@ -54,6 +54,8 @@ pub(crate) struct Measure {
     pub(crate) value: String,
     pub(crate) goal: Option<String>,
     pub(crate) ok: bool,
+    /// Whether the goal is a time, which a busy machine may miss.
+    pub(crate) timed: bool,
 }
 
 /// A client and all its requests.
@@ -171,6 +173,7 @@ mod tests {
                 value: "0".to_owned(),
                 goal: None,
                 ok,
+                timed: false,
             }],
             started: 0.0,
             ended: 1.0,

@@ -26,6 +26,7 @@ pub(crate) fn print_step(step: &Step) {
         value,
         goal,
         ok,
+        timed: _,
     } in &step.measures
     {
         let goal = goal
@@ -51,6 +52,7 @@ pub(crate) fn fact(what: &str, value: String) -> Measure {
         value,
         goal: None,
         ok: true,
+        timed: false,
     }
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn at_most(what: &str, value: Duration, goal: Duration) -> Measure {
         value: seconds(value),
         goal: Some(format!("≤ {}", seconds(goal))),
         ok: value <= goal,
+        timed: true,
     }
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn expected(what: &str, value: &str, expected: &str) -> Measure {
         value: value.to_owned(),
         goal: Some(expected.to_owned()),
         ok: value == expected,
+        timed: false,
     }
 }
 
@@ -81,6 +85,7 @@ pub(crate) fn none(what: &str, value: &str, ok: bool) -> Measure {
         value: value.to_owned(),
         goal: Some("0".to_owned()),
         ok,
+        timed: false,
     }
 }
 

@@ -131,6 +131,7 @@ fn steps() -> Vec<Step> {
             value: cells[1].to_owned(),
             goal: Some(cells[2].to_owned()).filter(|it| !it.is_empty()),
             ok: true,
+            timed: false,
         }
     };
     let step = |(number, text): (u8, &str)| {
