@@ -10,10 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::routing::MethodRouter;
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::{Clock, Drain, Options, Readiness, admin, bind, metrics, telemetry};
 
@@ -78,6 +79,7 @@ where
     B: AsyncFnOnce(Process) -> anyhow::Result<()>,
 {
     telemetry::install(options)?;
+    open_as_many_files_as_allowed();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name(name)
@@ -151,6 +153,20 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: every client, peer and probe holds one, and
+/// the usual 1024 are only meant for programs that use `select`. Reached, it would look as if all
+/// that is probed were down.
+fn open_as_many_files_as_allowed() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        debug!(%error, "the limit of open files stays as it is");
     }
 }
 

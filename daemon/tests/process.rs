@@ -92,6 +92,25 @@ fn ends_with_1_and_the_remedy_when_the_admin_port_is_taken() {
 }
 
 #[test]
+fn may_open_as_many_files_as_the_system_allows() {
+    let path = smallest().get_program().to_owned();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\""])
+        .arg(path);
+    let process = Process::start_as(limited, &[]);
+
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.child.id())).unwrap();
+
+    let files = limits.lines().find(|it| it.starts_with("Max open files"));
+    let [.., soft, hard, _] = files.unwrap().split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{limits}");
+    };
+    assert_eq!(soft, hard);
+    assert_ne!(soft, "64");
+}
+
+#[test]
 fn ends_with_2_for_a_bad_flag() {
     let output = smallest().args(["--admin", "here"]).output().unwrap();
 
@@ -108,9 +127,15 @@ struct Process {
 impl Process {
     /// Returns once the process has said where its admin endpoint is.
     fn start(arguments: &[&str]) -> Self {
-        let mut child = smallest()
+        Self::start_as(smallest(), arguments)
+    }
+
+    fn start_as(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--admin", "127.0.0.1:0"])
             .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());

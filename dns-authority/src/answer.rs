@@ -2,6 +2,7 @@
 //! the geography, the query and the client.
 
 use std::net::IpAddr;
+use std::ptr;
 use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
@@ -110,7 +111,15 @@ pub fn answer<'a>(
     let mut name = name.clone();
     for _ in 0..=ALIASES_MAX {
         match answer.resolve(zone, &name, kind, &scene, client) {
-            Some(target) if zone.origin.zone_of(&target) => name = target,
+            Some(target)
+                if world
+                    .zones
+                    .find(&target)
+                    .is_some_and(|it| ptr::eq(it, zone)) =>
+            {
+                name = target;
+            }
+            // What another zone says is asked for again, there.
             Some(_) | None => break,
         }
     }
@@ -143,7 +152,7 @@ impl<'a> Answer<'a> {
         let node = match zone.find(name) {
             Found::Absent => {
                 self.code = ResponseCode::NXDomain;
-                self.negative(zone, Step::NoName);
+                self.negative(zone, u32::MAX, Step::NoName);
                 return None;
             }
             Found::Delegated(cut, servers) => {
@@ -151,7 +160,7 @@ impl<'a> Answer<'a> {
                 return None;
             }
             Found::Empty => {
-                self.negative(zone, Step::NoData);
+                self.negative(zone, u32::MAX, Step::NoData);
                 return None;
             }
             Found::Node(node) => node,
@@ -172,13 +181,14 @@ impl<'a> Answer<'a> {
             .set(RecordType::CNAME)
             .filter(|_| kind != RecordType::CNAME);
         let Some(set) = set.or(alias) else {
-            self.negative(zone, Step::NoData);
+            self.negative(zone, u32::MAX, Step::NoData);
             return None;
         };
         let first = self.answers.len();
         self.add(name, set, scene, client);
         if self.answers.len() == first && self.code == ResponseCode::NoError {
-            self.negative(zone, Step::NoData);
+            // Only for now: what is healthy again is found as soon as if it had been answered.
+            self.negative(zone, set.ttl, Step::NoData);
         }
         if let Some(RData::CNAME(target)) = self.answers.get(first).map(|it| &it.data)
             && kind != RecordType::CNAME
@@ -233,9 +243,10 @@ impl<'a> Answer<'a> {
         self.scope = self.scope.max(scope);
     }
 
-    /// Says that something is not there, and for how long that may be believed (RFC 2308).
-    fn negative(&mut self, zone: &Zone, step: Step<'a>) {
-        let ttl = zone.soa_ttl.min(zone.soa.minimum);
+    /// Says that something is not there, and for how long that may be believed (RFC 2308), which is
+    /// at most `ttl_max` seconds.
+    fn negative(&mut self, zone: &Zone, ttl_max: u32, step: Step<'a>) {
+        let ttl = zone.soa_ttl.min(zone.soa.minimum).min(ttl_max);
         let soa = RData::SOA(zone.soa.clone());
         self.authorities.push(record(&zone.origin, ttl, &soa));
         self.steps.push(step);

@@ -32,9 +32,9 @@ const UPDATES_MAX: usize = 64;
 const QUESTIONS_MAX: usize = 16;
 /// How often changed files are looked for, and news of health written down.
 const TICK: Duration = Duration::from_secs(1);
-/// Checks that have come to no verdict after so long do not keep the process unready: their
-/// records are answered in doubt, and the status says so.
-const FIRST_VERDICTS_MAX: Duration = Duration::from_secs(10);
+/// Checks that have come to no verdict after so long, or a store that is not whole, do not keep the
+/// process unready: what it knows is better than nothing, and the status says what it lacks.
+const READINESS_DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// What the owner's task is woken by.
 enum Input {
@@ -67,6 +67,9 @@ pub async fn run(config: Config, mut process: Process) -> anyhow::Result<()> {
     let first_verdicts = process
         .readiness
         .guard("every health check has a first verdict");
+    let mesh_known = process
+        .readiness
+        .guard("the names of the mesh's services are known");
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let readiness = process.readiness.clone();
     process.serve_admin(admin::routes(state.world(), questions, readiness));
@@ -78,6 +81,7 @@ pub async fn run(config: Config, mut process: Process) -> anyhow::Result<()> {
         prober: Prober::new().context("cannot set TLS up for probes")?,
         probes: JoinSet::new(),
         first_verdicts: Some(first_verdicts),
+        mesh_known: Some(mesh_known),
         started: process.clock.now(),
         clock: process.clock,
     };
@@ -100,6 +104,8 @@ struct Owner {
     probes: JoinSet<Ended>,
     /// Held until the first probes have ended.
     first_verdicts: Option<ReadinessGuard>,
+    /// Held until the store was whole once.
+    mesh_known: Option<ReadinessGuard>,
     started: Instant,
     clock: Clock,
 }
@@ -134,7 +140,7 @@ impl Owner {
                 Input::Shutdown => return self.state.remember(),
                 Input::Tick => self.state.handle_tick(),
             }
-            self.notice_first_verdicts();
+            self.notice_readiness();
         }
     }
 
@@ -155,10 +161,14 @@ impl Owner {
         }
     }
 
-    fn notice_first_verdicts(&mut self) {
+    fn notice_readiness(&mut self) {
         let age = self.clock.now().saturating_duration_since(self.started);
-        if self.state.is_every_check_known() || age > FIRST_VERDICTS_MAX {
+        let is_overdue = age > READINESS_DELAY_MAX;
+        if is_overdue || self.state.is_every_check_known() {
             self.first_verdicts = None;
+        }
+        if is_overdue || self.state.is_mesh_known() {
+            self.mesh_known = None;
         }
     }
 }

@@ -8,7 +8,22 @@ use hickory_proto::rr::Name;
 
 /// Authoritative DNS with health-checked, geo-aware answers
 #[derive(Clone, Debug, Parser)]
-#[command(version, mut_arg("admin", |it| it.default_value("127.0.0.1:9963")))]
+#[command(
+    version,
+    mut_arg("admin", |it| it.default_value("127.0.0.1:9963")),
+    after_help = "\
+Example:
+  dns-authority --zone example.com=/etc/zones/example.com --state-dir /var/lib/causeway/dns
+
+Zones are files of ordinary records and of LUA records in PowerDNS's notation, as far as they are one call of
+all, ifportup, ifurlup, pickclosest, pickhashed, pickrandom, pickwhashed or pickwrandom. Changed files are taken
+over within a second or two; one with a mistake is reported, and its zone stays as it was.
+
+Probes of https:// URLs accept any certificate, as PowerDNS's do: they find out whether a target serves, not
+whether it is the right one. Whoever can redirect a probe can make a target count as healthy, nothing more.
+
+Ask `meshctl explain dns NAME --from ADDRESS` why an answer is what it is."
+)]
 pub struct Config {
     /// Address that answers queries, over UDP and TCP
     #[arg(
@@ -54,6 +69,16 @@ pub struct Config {
     pub daemon: daemon::Options,
 }
 
+impl Config {
+    /// What all daemons share, with the protocol library's log limited to its errors unless `--log`
+    /// names it: it warns of every malformed query, and anybody can send those without end.
+    pub fn daemon_options(&self) -> daemon::Options {
+        let mut options = self.daemon.clone();
+        options.log = format!("hickory_proto=error,{}", options.log);
+        options
+    }
+}
+
 /// Where a zone comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneSource {
@@ -62,7 +87,10 @@ pub struct ZoneSource {
 }
 
 fn zone_source(text: &str) -> Result<ZoneSource, String> {
-    let Some((origin, file)) = text.split_once('=').filter(|(_, file)| !file.is_empty()) else {
+    let parts = text.split_once('=');
+    let Some((origin, file)) =
+        parts.filter(|(origin, file)| !origin.is_empty() && !file.is_empty())
+    else {
         return Err("expected ORIGIN=FILE, such as example.com=/etc/zones/example.com".to_owned());
     };
     let mut origin =
@@ -87,6 +115,22 @@ mod tests {
     }
 
     #[test]
+    fn lets_nobody_else_write_the_log() {
+        let log = |arguments: &[&str]| {
+            let arguments = [&["dns-authority"], arguments].concat();
+            let config = Config::try_parse_from(arguments).unwrap();
+            config.daemon_options().log
+        };
+
+        assert_eq!(log(&[]), "hickory_proto=error,info");
+        // The last directive about a module counts.
+        assert_eq!(
+            log(&["--log", "hickory_proto=debug"]),
+            "hickory_proto=error,hickory_proto=debug"
+        );
+    }
+
+    #[test]
     fn reads_several_zones_and_refuses_nonsense() {
         let config = Config::try_parse_from([
             "dns-authority",
@@ -103,7 +147,7 @@ mod tests {
             .collect();
         assert_eq!(zones, ["a.test. x", "b.test. y=z"]);
 
-        for bad in ["a.test", "a..test=x", "a.test="] {
+        for bad in ["a.test", "a..test=x", "a.test=", "=x"] {
             let error = Config::try_parse_from(["dns-authority", "--zone", bad]).unwrap_err();
             assert_eq!(error.exit_code(), 2);
         }

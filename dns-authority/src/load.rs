@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow, bail};
 use hickory_proto::rr::Name;
@@ -27,8 +27,8 @@ pub struct Library {
 struct File {
     source: ZoneSource,
     text: String,
-    /// When the file that was looked at last was written, and its length; `None` if it was gone.
-    stamp: Option<(SystemTime, u64)>,
+    /// The file that was looked at last; `None` if it was gone.
+    stamp: Option<Stamp>,
     /// What is wrong with the file as it is now.
     problem: Option<String>,
 }
@@ -134,9 +134,23 @@ fn read(source: &ZoneSource, atlas: &Atlas) -> Result<String, String> {
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+/// What tells a file from one that took its place, or from itself after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    /// When it was written or renamed, in seconds and nanoseconds. The time of the last write would
+    /// not do, since tools that copy files keep it.
+    changed: (i64, i64),
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some(Stamp {
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
 }
 
 /// Reads the places that the command line names.

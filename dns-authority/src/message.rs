@@ -107,7 +107,7 @@ fn parse(bytes: &[u8]) -> Option<Parsed> {
     if op_code != OpCode::Query {
         return Some(Parsed::Unreadable(metadata, ResponseCode::NotImp));
     }
-    // Looked at before the rest is decoded, which reserves memory by this number.
+    // Looked at before the rest is decoded, which only serves one question.
     let questions_count = u16::from_be_bytes([header[4], header[5]]);
     if questions_count != 1 {
         return Some(Parsed::Unreadable(metadata, ResponseCode::FormErr));

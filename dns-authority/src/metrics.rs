@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use topology::health::Health;
 
 use crate::check::Check;
@@ -74,17 +74,19 @@ const LATENCY_BUCKETS: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-
 
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("mesh_dns_authority");
         let queries = Family::<QueryLabels, Counter>::default();
         registry.register(
-            "causeway_dns_queries",
+            "queries",
             "Queries answered, by transport, type and response code",
             queries.clone(),
         );
         let seconds: Family<TransportLabels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
-        registry.register(
-            "causeway_dns_answer_seconds",
+        registry.register_with_unit(
+            "answer",
             "Time from reading a query to having its answer",
+            Unit::Seconds,
             seconds.clone(),
         );
         let metrics = Self {
@@ -105,37 +107,25 @@ impl Metrics {
 
     fn register_rest(&self, registry: &mut Registry) {
         let dropped = self.dropped.clone();
-        registry.register(
-            "causeway_dns_dropped",
-            "Messages that were no queries",
-            dropped,
-        );
+        registry.register("dropped_messages", "Messages that were no queries", dropped);
         let probes = self.probes.clone();
-        registry.register(
-            "causeway_dns_probes",
-            "Probes that ended, by outcome",
-            probes,
-        );
+        registry.register("probes", "Probes that ended, by outcome", probes);
         let help = "1 if the last verdict on the target is healthy, 0 if not; absent before one";
-        registry.register("causeway_dns_check_up", help, self.check_up.clone());
+        registry.register("check_up", help, self.check_up.clone());
         let unknown = self.checks_unknown.clone();
         let help = "Health checks that have come to no verdict yet";
-        registry.register("causeway_dns_checks_unknown", help, unknown);
+        registry.register("checks_unknown", help, unknown);
         let open = self.records_failing_open.clone();
         let help = "Records of whose targets none is healthy, answered in doubt";
-        registry.register("causeway_dns_records_failing_open", help, open);
+        registry.register("records_failing_open", help, open);
         let connected = self.store_connected.clone();
         let help =
             "1 while the mesh's store answers; names of services stay as they were without it";
-        registry.register("causeway_dns_store_connected", help, connected);
-        registry.register(
-            "causeway_dns_zones",
-            "Zones that are served",
-            self.zones.clone(),
-        );
+        registry.register("store_connected", help, connected);
+        registry.register("zones", "Zones that are served", self.zones.clone());
         let failures = self.reload_failures.clone();
         let help = "Zones that were changed and could not be read; the old ones are served on";
-        registry.register("causeway_dns_reload_failures", help, failures);
+        registry.register("reload_failures", help, failures);
     }
 
     /// Shows the health of `check`.

@@ -152,8 +152,9 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// Accepts any certificate: a probe asks whether the target serves, sends it nothing secret, and
-/// believes no more of its answer than a plain one. Clients judge the certificate themselves.
+/// Accepts any certificate, as PowerDNS does: a probe asks whether the target serves, sends it nothing
+/// secret, and believes no more of its answer than a plain one. Clients judge the certificate
+/// themselves. `--help` says so to operators.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

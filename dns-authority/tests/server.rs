@@ -13,7 +13,8 @@ mod target;
 mod process;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 use std::time::Instant;
 
 use kvstore::store::{Link, Store};
@@ -61,6 +62,21 @@ fn dig_and_kdig_get_static_answers() {
     let answers = authority.kdig(&pipelined);
     let answers: Vec<&str> = answers.lines().filter(|it| !it.is_empty()).collect();
     assert_eq!(answers, ["192.0.2.1", "10 www.example.test."]);
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    for (listen, addresses) in [
+        ("0.0.0.0:0", ["127.0.0.1", "127.0.0.53", "127.9.9.9"]),
+        ("[::]:0", ["::1", "127.0.0.1", "127.0.0.53"]),
+    ] {
+        let authority = Authority::start(&zone(""), &[("--listen", listen)]);
+        for address in addresses {
+            // Connected, so that the system drops what comes from elsewhere; no answer is "".
+            let answer = authority.dig_at(address, &["www.example.test", "A", "+short"]);
+            assert_eq!(answer, "192.0.2.1\n", "{listen} asked at {address}");
+        }
+    }
 }
 
 #[test]
@@ -136,7 +152,7 @@ fn answers_follow_the_health_of_targets_and_fail_open() {
     );
     let metrics = authority.get("/metrics");
     assert!(
-        metrics.contains("causeway_dns_records_failing_open 1\n"),
+        metrics.contains("mesh_dns_authority_records_failing_open 1\n"),
         "{metrics}"
     );
 
@@ -188,6 +204,33 @@ fn a_changed_file_is_taken_over_and_a_broken_one_is_not() {
             .contains("example.zone:8:7: expected an IPv4 address")
     });
     assert_eq!(ask(), "192.0.2.7\n");
+
+    fs::remove_file(authority.zone_file()).unwrap();
+    eventually("the status says that the file is gone", || {
+        authority.get("/v1/status").contains("cannot read zone")
+    });
+    assert_eq!(ask(), "192.0.2.7\n");
+
+    fs::write(authority.zone_file(), zone("new A 192.0.2.8\n")).unwrap();
+    eventually("the mended file is served", || ask() == "192.0.2.8\n");
+    assert!(authority.get("/v1/status").contains("\"problems\":[]"));
+}
+
+#[test]
+fn a_file_of_the_same_length_and_age_is_taken_over() {
+    let authority = Authority::start(&zone("new A 192.0.2.7\n"), &[]);
+    let ask = || authority.dig(&["new.example.test", "A", "+short"]);
+    assert_eq!(ask(), "192.0.2.7\n");
+
+    // As a tool does that copies files with their times.
+    let fresh = authority.zone_file().with_extension("new");
+    fs::write(&fresh, zone("new A 192.0.2.8\n")).unwrap();
+    let written = fs::metadata(authority.zone_file()).unwrap().modified();
+    let file = fs::File::options().write(true).open(&fresh).unwrap();
+    file.set_modified(written.unwrap()).unwrap();
+    fs::rename(&fresh, authority.zone_file()).unwrap();
+
+    eventually("the copy is served", || ask() == "192.0.2.8\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +272,65 @@ async fn services_of_the_mesh_have_names_which_outlive_the_store() {
     .await
     .unwrap();
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_whole_yet_names_nothing() {
+    let options = kvstore::server::Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
+        name: "eu".to_owned(),
+    };
+    let server = kvstore::server::Server::bind(options).await.unwrap();
+    let endpoint = format!("endpoints: ['http://{}']\n", server.address());
+    let store = Store::Local(server.local());
+    let serving = tokio::spawn(server.serve(std::future::pending()));
+    let mut records = store.connect(&Link::default()).await.unwrap();
+    let service = r#"{"global":true,"shared":true,"affinity":"none","frontends":["10.111.0.10"],
+        "ports":{},"backends":{}}"#;
+    let key = "causeway/state/services/v1/eu/shop/shop";
+    records.put(key, service, None).await.unwrap();
+
+    let ask = |authority: &Authority, name: &str| {
+        authority.dig(&[&format!("{name}.svc.clusterset.local"), "A"])
+    };
+    let authority = tokio::task::spawn_blocking(move || {
+        // Ready although the store is not whole, because that may last.
+        let authority = Authority::start(&zone(""), &[("--etcd-config", &endpoint)]);
+        eventually("the store answers", || {
+            authority.get("/v1/status").contains("\"connected\":true")
+        });
+        // That a service does not exist would be a lie, and kept by resolvers.
+        let other = ask(&authority, "other.shop");
+        assert!(other.contains("status: REFUSED"), "{other}");
+        authority
+    });
+    let authority = authority.await.unwrap();
+
+    records.put("causeway/synced/eu", "", None).await.unwrap();
+    let known = tokio::task::spawn_blocking(move || {
+        eventually("the service has its name", || {
+            ask(&authority, "shop.shop").contains("10.111.0.10")
+        });
+        let other = ask(&authority, "other.shop");
+        assert!(other.contains("status: NXDOMAIN"), "{other}");
+    });
+    known.await.unwrap();
+    serving.abort();
+}
+
+#[test]
+fn a_message_that_is_too_long_for_a_query_ends_its_connection() {
+    let authority = Authority::start(&zone(""), &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", authority.port())).unwrap();
+    stream.write_all(&5000_u16.to_be_bytes()).unwrap();
+    stream.write_all(&[0; 5000]).unwrap();
+
+    let mut answer = Vec::new();
+    // The end may come as a reset, because not all was read.
+    let _ = stream.read_to_end(&mut answer);
+
+    assert!(answer.is_empty(), "{answer:?}");
 }
 
 #[test]

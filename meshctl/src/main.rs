@@ -50,7 +50,7 @@ fn answer(command: Command, context: &Context, format: Format) -> anyhow::Result
         .build()
         .context("cannot start the runtime")?;
     let output = Output::new(format);
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         match command {
             Command::Status(options) => status(&options, context, &output).await,
             Command::Explain(question) => {
@@ -58,7 +58,10 @@ fn answer(command: Command, context: &Context, format: Format) -> anyhow::Result
                 Ok(true)
             }
         }
-    })
+    });
+    // A name that is still being looked up has had its time.
+    runtime.shutdown_background();
+    answer
 }
 
 async fn status(

@@ -1,6 +1,7 @@
 //! Decides which daemons a question goes to, and collects their answers.
 
 use std::net::IpAddr;
+use std::pin::pin;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use futures_util::stream::{self, StreamExt as _};
@@ -151,18 +152,23 @@ async fn ask<T: DeserializeOwned>(endpoint: &Endpoint, path: &str) -> Asked<T> {
     }
 }
 
-/// Asks one after the other until one has an opinion. `role` is what the context file calls them.
+/// The answer of the first that has an opinion; who is silent or ending has none. All are asked at
+/// once, since each may take its time to be silent. `role` is what the context file calls them.
 async fn first<T: DeserializeOwned>(
     endpoints: &[Endpoint],
     role: &str,
     path: &str,
 ) -> anyhow::Result<T> {
     ensure!(!endpoints.is_empty(), "the context file lists no {role}");
+    let questions = endpoints
+        .iter()
+        .map(async |endpoint| (endpoint, endpoint.get(path).await));
+    let mut answers = pin!(stream::iter(questions).buffered(CONCURRENT_MAX));
     let mut silent = Vec::new();
-    for endpoint in endpoints {
-        match endpoint.get(path).await {
+    while let Some((endpoint, answer)) = answers.next().await {
+        match answer {
             Ok(answer) => return Ok(answer),
-            Err(error @ Unanswered::Refused { .. }) => {
+            Err(error @ Unanswered::Refused { status, .. }) if !status.is_server_error() => {
                 return Err(error).with_context(|| endpoint.to_string());
             }
             Err(error) => silent.push(Asked::<T> {

@@ -3,6 +3,8 @@
 mod problems;
 mod text;
 
+pub(crate) use problems::is_undecided;
+
 use serde::Serialize;
 use topology::report::{AgentStatus, ApiserverStatus, ClusterReport, DnsStatus};
 

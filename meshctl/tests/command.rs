@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking, also in its helpers"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test reads the clock to notice what hangs"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,6 +15,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -162,6 +167,38 @@ fn asks_the_agent_of_the_chosen_node_about_a_service() {
 }
 
 #[test]
+fn asks_the_next_agent_when_one_is_ending() {
+    let mesh = Mesh::new(vec![
+        serve(|_| (503, r#"{"error":"the process is ending"}"#.to_owned())),
+        serve(|path| explaining_agent("eu-node-2", path)),
+    ]);
+
+    let output = mesh.run(&["explain", "service", "shop/shop"]);
+
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(
+        stdout(&output).contains(" on node eu-node-2 "),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn waits_once_for_however_many_are_silent() {
+    // Twenty after another would take a minute.
+    let silent: Vec<TcpListener> = (0..20)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let addresses = silent.iter().map(|it| it.local_addr().unwrap());
+    let mesh = Mesh::new(addresses.map(|it| format!("http://{it}")).collect());
+
+    let start = Instant::now();
+    let output = mesh.run(&["explain", "service", "shop/shop"]);
+
+    assert_eq!(code(&output), 1);
+    assert!(start.elapsed() < Duration::from_secs(30), "{output:?}");
+}
+
+#[test]
 fn passes_on_why_a_daemon_cannot_explain() {
     let mesh = Mesh::new(vec![serve(|path| explaining_agent("eu-node-1", path))]);
 
@@ -270,21 +307,23 @@ fn serve(mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static) -> Stri
 fn reply(mut connection: TcpStream, answer: &mut impl FnMut(&str) -> (u16, String)) {
     let mut request = BufReader::new(connection.try_clone().unwrap());
     let mut first = String::new();
-    request.read_line(&mut first).unwrap();
+    let _ = request.read_line(&mut first);
     let mut line = first.clone();
     while line != "\r\n" && !line.is_empty() {
         line.clear();
-        request.read_line(&mut line).unwrap();
+        let _ = request.read_line(&mut line);
     }
-    let path = first.split(' ').nth(1).unwrap();
+    // A client that has heard enough from others leaves early, here and below.
+    let Some(path) = first.split(' ').nth(1) else {
+        return;
+    };
     let (status, body) = answer(path);
     let length = body.len();
-    write!(
+    let _ = write!(
         connection,
         "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .unwrap();
-    connection.shutdown(std::net::Shutdown::Write).unwrap();
+    );
+    let _ = connection.shutdown(std::net::Shutdown::Write);
     // Until the client has closed its side, so that nothing of the answer is lost.
     let _ = connection.read(&mut [0]);
 }

@@ -70,6 +70,40 @@ fn follows_aliases_inside_the_zone() {
 }
 
 #[test]
+fn leaves_an_alias_to_the_zone_that_holds_its_target() {
+    let mut world = world(&format!("{ZONE}into CNAME host.inner\n"), "");
+    let inner = "$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\nhost A 192.0.2.7\n";
+    let (inner, _) = load_at("inner.example.", inner);
+    let mut zones = (*world.zones).clone();
+    zones.0.insert(inner.origin.clone(), Arc::new(inner));
+    world.zones = Arc::new(zones);
+
+    assert_eq!(
+        ask(&world, "into.example. A", CLIENT),
+        "NOERROR | into.example. 300 CNAME host.inner.example."
+    );
+    assert_eq!(
+        ask(&world, "host.inner.example. A", CLIENT),
+        "NOERROR | host.inner.example. 300 A 192.0.2.7"
+    );
+}
+
+#[test]
+fn lets_an_answer_of_nothing_be_kept_no_longer_than_an_address() {
+    let lua = "shop 5 LUA A \"ifportup(80, {'192.0.2.11'}, {backupSelector='empty'})\"\n";
+    let world = world(&format!("{ZONE}{lua}"), "U");
+    let ttl = |name: &str| {
+        let name = Name::from_ascii(name).unwrap();
+        let found = answer(&world, &name, RecordType::A, client_at(CLIENT), 1);
+        assert!(found.answers.is_empty(), "{name}");
+        found.authorities[0].ttl
+    };
+
+    assert_eq!(ttl("shop.example."), 5);
+    assert_eq!(ttl("nothing.example."), 60);
+}
+
+#[test]
 fn refers_to_the_servers_of_a_delegated_part() {
     check(
         "www.sub.example. A",
@@ -283,12 +317,16 @@ fn world(text: &str, health: &str) -> World {
 }
 
 fn load(text: &str) -> (Zone, Checks) {
+    load_at("example.", text)
+}
+
+fn load_at(origin: &str, text: &str) -> (Zone, Checks) {
     let atlas = atlas();
     let mut compiler = Compiler {
         atlas: &atlas,
         checks: Checks::default(),
     };
-    let zone = zone(&"example.".parse().unwrap(), text, &mut compiler).unwrap();
+    let zone = zone(&origin.parse().unwrap(), text, &mut compiler).unwrap();
     (zone, compiler.checks)
 }
 

@@ -74,6 +74,11 @@ impl Names {
         for event in events {
             self.apply(event);
         }
+        // A store that is being filled lacks services whose absence must not be told and cached.
+        let is_whole = self.mesh.as_ref().is_some_and(Mesh::is_own_synced);
+        if !is_whole && self.zone.is_none() {
+            return false;
+        }
         self.serial = self.serial.wrapping_add(1);
         self.zone = self
             .mesh
@@ -82,7 +87,7 @@ impl Names {
         true
     }
 
-    /// The zone of the names; `None` before anything is known.
+    /// The zone of the names; `None` before all of them were known once.
     pub(super) fn zone(&self) -> Option<&Arc<Zone>> {
         self.zone.as_ref()
     }

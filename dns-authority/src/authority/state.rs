@@ -15,13 +15,13 @@ use tracing::{error, info, warn};
 
 use super::mesh::Names;
 use crate::answer::World;
-use crate::check::board::{Board, Moment};
+use crate::check::board::{Board, Moment, Verdict};
 use crate::check::memory::Memory;
 use crate::check::{Check, CheckId};
 use crate::geo::Atlas;
 use crate::load::{Library, Loaded, MemoryFile};
 use crate::metrics::{Metrics, ProbeLabels};
-use crate::plan::Plan;
+use crate::plan::{Backup, Plan};
 use crate::zone::{Zone, Zones};
 
 /// A probe that ended.
@@ -101,6 +101,11 @@ impl State {
 
     pub(super) fn is_every_check_known(&self) -> bool {
         self.board.unknown_count() == 0
+    }
+
+    /// Whether all names of services were known once, if there are to be any.
+    pub(super) fn is_mesh_known(&self) -> bool {
+        !self.follows_mesh || self.names.zone().is_some()
     }
 
     /// Takes over newly read zones.
@@ -243,34 +248,21 @@ impl State {
                 "mend the file; until then its zone stays as it was",
             ));
         }
-        for verdict in self
-            .board
-            .verdicts()
-            .filter(|it| it.health == Health::Unhealthy)
-        {
-            let why = match verdict.last_error {
-                "" => "it was when the process before this one ended",
-                error => error,
-            };
-            let what = format!("{} is unhealthy: {why}", verdict.check);
-            problems.push(problem(
-                what,
-                "look at the target; it is answered only if all others fail",
-            ));
-        }
+        problems.extend(self.board.verdicts().filter_map(|it| verdict_problem(&it)));
         for (name, plan) in failing_open(&self.world.load()) {
             let what = format!("every target of {name} ({}) is unhealthy", plan.function);
-            problems.push(problem(
-                what,
-                "its record is answered in doubt; look at its targets",
-            ));
+            let remedy = match plan.backup {
+                Backup::Empty => "look at its targets; nothing is answered meanwhile, as it says",
+                Backup::Select(_) => "look at its targets; they are answered in doubt meanwhile",
+            };
+            problems.push(problem(what, remedy));
         }
         let link = self.names.link();
         if self.follows_mesh && !link.connected {
             let what = format!("the mesh's store does not answer: {}", link.reason);
             problems.push(problem(
                 what,
-                "look at it; names of services stay as they were known last",
+                "check --etcd-config and that clustermesh-apiserver runs; names of services stay as they were known last",
             ));
         }
         problems
@@ -307,6 +299,33 @@ impl State {
             unix_milliseconds: self.clock.unix_milliseconds(),
         }
     }
+}
+
+fn verdict_problem(verdict: &Verdict<'_>) -> Option<Problem> {
+    let check = verdict.check;
+    let (what, remedy) = match (verdict.health, verdict.last_error) {
+        (Health::Healthy, _) => return None,
+        (Health::Unknown, "") => (
+            format!("{check} has no verdict yet"),
+            "wait for its first probes",
+        ),
+        (Health::Unknown, error) => (
+            format!("{check} has no verdict yet: {error}"),
+            "look at the target; it counts as unhealthy if the next probes fail as well",
+        ),
+        (Health::Unhealthy, "") => (
+            format!("{check} is unhealthy: it was when the process before this one ended"),
+            "wait for its first probes",
+        ),
+        (Health::Unhealthy, error) => (
+            format!("{check} is unhealthy: {error}"),
+            "look at the target; it is answered only if all others fail",
+        ),
+    };
+    Some(Problem {
+        what,
+        remedy: remedy.to_owned(),
+    })
 }
 
 /// The LUA records of whose targets none is healthy and all are known.

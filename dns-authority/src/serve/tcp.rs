@@ -7,7 +7,7 @@ use std::time::Duration;
 use daemon::Drain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::Responder;
@@ -15,8 +15,12 @@ use crate::message::Transport;
 
 /// Each holds a file descriptor and some kilobytes; further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 1000;
-/// A client that says nothing for so long gives its place to another.
+/// Queries are short; who announces more only wants the memory.
+const QUERY_BYTES_MAX: usize = 4096;
+/// A client that says nothing for so long gives its place to another, and much sooner while others
+/// may need it (RFC 7766 section 6.2.3).
 const IDLE_MAX: Duration = Duration::from_secs(10);
+const IDLE_MAX_IN_A_CROWD: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,10 +38,9 @@ pub(super) async fn serve(listener: TcpListener, responder: Responder, mut drain
             Ok((stream, place)) => {
                 let (responder, drain) = (responder.clone(), drain.named("tcp connection"));
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, responder, drain).await {
+                    if let Err(error) = converse(stream, &place, responder, drain).await {
                         debug!(%error, "a connection ended early");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -49,16 +52,22 @@ pub(super) async fn serve(listener: TcpListener, responder: Responder, mut drain
 }
 
 /// Answers one query after the other until the client leaves, falls silent or the drain starts.
-async fn converse(stream: TcpStream, mut responder: Responder, mut drain: Drain) -> io::Result<()> {
+async fn converse(
+    stream: TcpStream,
+    place: &OwnedSemaphorePermit,
+    mut responder: Responder,
+    mut drain: Drain,
+) -> io::Result<()> {
     let client = stream.peer_addr()?.ip();
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
     loop {
+        let patience = patience(place.semaphore().available_permits());
         tokio::select! {
             () = drain.started() => return Ok(()),
-            read = tokio::time::timeout(IDLE_MAX, read(&mut reader, &mut query)) => {
+            read = tokio::time::timeout(patience, read(&mut reader, &mut query)) => {
                 if !read?? {
                     return Ok(());
                 }
@@ -71,11 +80,19 @@ async fn converse(stream: TcpStream, mut responder: Responder, mut drain: Drain)
         framed.clear();
         framed.extend(length.to_be_bytes());
         framed.extend_from_slice(&response);
-        tokio::time::timeout(IDLE_MAX, writer.write_all(&framed)).await??;
+        tokio::time::timeout(patience, writer.write_all(&framed)).await??;
     }
 }
 
-/// Reads the next query; false at the end of the connection.
+/// How long a client may take for a query or an answer while so many places are free.
+fn patience(free: usize) -> Duration {
+    match free < CONNECTIONS_MAX / 2 {
+        true => IDLE_MAX_IN_A_CROWD,
+        false => IDLE_MAX,
+    }
+}
+
+/// Reads the next query; false at the end of the connection, or of what is believed to be one.
 async fn read(
     reader: &mut BufReader<tokio::net::tcp::OwnedReadHalf>,
     query: &mut Vec<u8>,
@@ -85,7 +102,21 @@ async fn read(
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
         Err(error) => return Err(error),
     };
+    if length > QUERY_BYTES_MAX {
+        return Ok(false);
+    }
     query.resize(length, 0);
     reader.read_exact(query).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_clients_make_room_sooner_when_others_may_need_it() {
+        assert_eq!(patience(CONNECTIONS_MAX - 1), IDLE_MAX);
+        assert_eq!(patience(0), IDLE_MAX_IN_A_CROWD);
+    }
 }

@@ -249,7 +249,9 @@ impl Reader<'_, '_> {
         }
 
         let alias = node.set(RecordType::CNAME);
-        if alias.is_some() && (node.sets.len() > 1 || alias.is_some_and(|it| it.fixed.len() > 1)) {
+        let is_alone =
+            |it: &RecordSet| node.sets.len() == 1 && it.fixed.len() + it.plans.len() == 1;
+        if alias.is_some_and(|it| !is_alone(it)) {
             let message = format!("{owner} has a CNAME and can have nothing beside it");
             return Err(ParseError::new(at, message));
         }

@@ -116,6 +116,10 @@ fn says_what_is_wrong_and_where() {
         "x CNAME y\nx A 192.0.2.1",
         "4:1: x.example. has a CNAME and can have nothing beside it",
     );
+    check_error(
+        "x LUA CNAME \"all({'y'})\"\nx LUA CNAME \"all({'z'})\"",
+        "4:1: x.example. has a CNAME and can have nothing beside it",
+    );
     check_error("@ SOA a b 2 1 1 1 1", "3:1: the zone has a second SOA");
     check_error("x TXT \"", "3:7: the quoted string is never closed");
     check_error(

@@ -1,11 +1,13 @@
 //! Decides what is not well, and what to do about it.
+//!
+//! A daemon tells itself what is wrong with it and with what it checks; added here is what only shows
+//! in the reports side by side, and so every problem is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use topology::health::Health;
 use topology::id::ClusterName;
 use topology::report::{
-    AgentStatus, ApiserverStatus, ClusterReport, ClusterState, DnsStatus, Problem, StoreReport,
+    AgentStatus, ApiserverStatus, ClusterReport, ClusterState, DnsStatus, Problem,
 };
 
 use crate::client::Endpoint;
@@ -39,11 +41,18 @@ pub(super) fn list(answers: &Answers) -> Vec<SeenProblem> {
 /// say whether others reach the cluster.
 pub(super) fn rank(cluster: &ClusterReport) -> (u8, bool) {
     let state = match cluster.state {
+        ClusterState::Lost if is_undecided(cluster) => 1,
         ClusterState::Lost => 0,
-        ClusterState::Connected => 1,
-        ClusterState::Own => 2,
+        ClusterState::Connected => 2,
+        ClusterState::Own => 3,
     };
     (state, cluster.synced)
+}
+
+/// Whether the cluster was not reached yet, and is not given up either: what has not begun cannot be
+/// lost.
+pub(crate) fn is_undecided(cluster: &ClusterReport) -> bool {
+    cluster.state == ClusterState::Lost && cluster.since.is_none()
 }
 
 /// Problems in the order in which they were first seen.
@@ -106,7 +115,6 @@ fn apiserver(status: &ApiserverStatus, endpoint: &Endpoint) -> Findings {
 
 fn agent(status: &AgentStatus, endpoint: &Endpoint) -> Findings {
     let mut problems = status.problems.clone();
-    problems.extend(store(&status.store));
     problems.extend(status.clusters.iter().filter_map(cluster));
     let down = status.tunnels.iter().filter(|it| !it.up);
     problems.extend(down.map(|it| Problem {
@@ -125,22 +133,6 @@ fn agent(status: &AgentStatus, endpoint: &Endpoint) -> Findings {
 
 fn dns(status: &DnsStatus, endpoint: &Endpoint) -> Findings {
     let mut problems = status.problems.clone();
-    problems.extend(status.store.as_ref().and_then(store));
-    let not_healthy = status
-        .checks
-        .iter()
-        .filter(|it| it.health != Health::Healthy);
-    problems.extend(not_healthy.map(|it| match it.health {
-        Health::Healthy | Health::Unknown => Problem {
-            what: format!("the check of {} has no verdict yet", it.target),
-            remedy: "wait for its first probes".to_owned(),
-        },
-        Health::Unhealthy => Problem {
-            what: format!("the check of {} fails: {}", it.target, it.last_error),
-            remedy:
-                "see whether the target serves; it is left out of answers until then".to_owned(),
-        },
-    }));
     problems.extend(unready(status.ready, endpoint));
     Findings {
         who: format!("dns {endpoint}"),
@@ -150,6 +142,14 @@ fn dns(status: &DnsStatus, endpoint: &Endpoint) -> Findings {
 
 fn cluster(report: &ClusterReport) -> Option<Problem> {
     let name = &report.name;
+    if is_undecided(report) {
+        return Some(Problem {
+            what: format!("cluster {name} is not connected yet"),
+            remedy: format!(
+                "wait a moment; if it stays, check the way to {name} and that its clustermesh-apiserver runs"
+            ),
+        });
+    }
     if report.state == ClusterState::Lost {
         let reason = match report.reason.as_str() {
             "" => String::new(),
@@ -165,19 +165,6 @@ fn cluster(report: &ClusterReport) -> Option<Problem> {
         remedy: format!(
             "wait a moment; if it stays, read the log of {name}'s clustermesh-apiserver"
         ),
-    })
-}
-
-fn store(report: &StoreReport) -> Option<Problem> {
-    let reason = match report.reason.as_str() {
-        "" => "not yet connected",
-        reason => reason,
-    };
-    (!report.connected).then(|| Problem {
-        what: format!("no connection to its cluster's etcd: {reason}"),
-        remedy: "check its --etcd-config and that clustermesh-apiserver runs; \
-                 what it serves stays as it is meanwhile"
-            .to_owned(),
     })
 }
 

@@ -77,34 +77,45 @@ fn is_not_well_for_any_single_reason() {
     check("not ready", |it| agent_mut(it).ready = false);
     check("not ready", |it| apiserver_mut(it).ready = false);
     check("not ready", |it| dns_mut(it).ready = false);
-    check(
-        "no connection to its cluster's etcd: not yet connected",
-        |it| {
-            agent_mut(it).store = StoreReport::default();
-        },
-    );
-    check(
-        "no connection to its cluster's etcd: not yet connected",
-        |it| {
-            dns_mut(it).store = Some(StoreReport::default());
-        },
-    );
     check("the disk is full", |it| {
-        apiserver_mut(it).problems.push(Problem {
-            what: "the disk is full".to_owned(),
-            remedy: "make room".to_owned(),
-        });
-    });
-    check(
-        "the check of tcp 192.0.2.11:80 fails: connection refused",
-        |it| dns_mut(it).checks[0].health = Health::Unhealthy,
-    );
-    check("the check of tcp 192.0.2.11:80 has no verdict yet", |it| {
-        dns_mut(it).checks[0].health = Health::Unknown;
+        apiserver_mut(it).problems.push(problem("the disk is full"));
     });
     check("does not know cluster us, which others know", |it| {
         agent_mut(it).clusters.pop();
     });
+}
+
+#[test]
+fn tells_once_what_a_daemon_says_itself() {
+    check("no connection to etcd: connection refused", |it| {
+        let agent = agent_mut(it);
+        agent.store = StoreReport::default();
+        let what = "no connection to etcd: connection refused";
+        agent.problems.push(problem(what));
+    });
+    check("tcp 192.0.2.11:80 is unhealthy: refused", |it| {
+        let dns = dns_mut(it);
+        dns.checks[0].health = Health::Unhealthy;
+        let what = "tcp 192.0.2.11:80 is unhealthy: refused";
+        dns.problems.push(problem(what));
+    });
+}
+
+#[test]
+fn does_not_call_lost_what_was_not_reached_yet() {
+    let begin = |answers: &mut Answers| {
+        let us = &mut apiserver_mut(answers).clusters[1];
+        us.state = ClusterState::Lost;
+        us.since = None;
+    };
+    check("cluster us is not connected yet", begin);
+
+    let mut answers = well();
+    begin(&mut answers);
+    let status = MeshStatus::new("eu".to_owned(), answers);
+
+    let text = status.text(NOW, false);
+    assert!(text.contains("us    2   not yet  -      yes "), "{text}");
 }
 
 #[test]
@@ -168,6 +179,13 @@ fn check(what: &str, damage: impl FnOnce(&mut Answers)) {
     let problems: Vec<&str> = status.problems.iter().map(|it| it.what.as_str()).collect();
     assert_eq!(problems, [what]);
     assert!(!status.well);
+}
+
+fn problem(what: &str) -> Problem {
+    Problem {
+        what: what.to_owned(),
+        remedy: "make it right".to_owned(),
+    }
 }
 
 fn well() -> Answers {

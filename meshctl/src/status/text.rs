@@ -6,7 +6,7 @@ use topology::report::{
 };
 
 use crate::client::Endpoint;
-use crate::status::{Asked, MeshStatus, Outcome, SeenProblem, witnesses};
+use crate::status::{Asked, MeshStatus, Outcome, SeenProblem, is_undecided, witnesses};
 use crate::table::{Cell, Table, Tone};
 
 pub(super) fn render(status: &MeshStatus, now: u64, colours: bool) -> String {
@@ -47,6 +47,7 @@ fn clusters(reports: &[ClusterReport], now: u64) -> Table {
     for report in reports {
         let state = match report.state {
             ClusterState::Connected => Cell::new("connected", Tone::Good),
+            ClusterState::Lost if is_undecided(report) => Cell::new("not yet", Tone::Bad),
             ClusterState::Lost => Cell::new("lost", Tone::Bad),
             ClusterState::Own => Cell::new("own", Tone::Good),
         };
