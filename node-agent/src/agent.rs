@@ -71,7 +71,8 @@ async fn start(
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let (updates, updated) = mpsc::channel(UPDATES_MAX);
     let (wanted, wanted_by_device) = watch::channel(Wanted::default());
-    let (seen, seen_at_device) = watch::channel(device::unseen());
+    let interface = Interface::open(&config.wireguard);
+    let (seen, seen_at_device) = watch::channel(device::look(&interface).await);
 
     let tables = datapath.maps.read()?;
     let mut agent = Agent {
@@ -85,6 +86,7 @@ async fn start(
         underlay: Vec::new(),
         gate: Gate::new(process.clock.now()),
         desired: Arc::default(),
+        underived: true,
         wanted,
         seen: seen_at_device,
         store: StoreReport {
@@ -105,11 +107,7 @@ async fn start(
     process.serve_admin(admin::routes(&questions));
     let options = follower::Options::default();
     tokio::spawn(Follower::new(store, prefixes(), options).run(updates));
-    tokio::spawn(device::follow(
-        Interface::open(&config.wireguard),
-        wanted_by_device,
-        seen,
-    ));
+    tokio::spawn(device::follow(interface, wanted_by_device, seen));
 
     agent
         .run(updated, asked, process.drain)
@@ -117,9 +115,18 @@ async fn start(
         .context("the agent cannot go on")
 }
 
-/// The own cluster's records, the mirrored ones of all others, and our own kinds.
+/// The own cluster's records, the mirrored ones of all others, and our own kinds: each as wide as the
+/// store permits agents to read, and the canaries last.
 fn prefixes() -> Vec<String> {
-    vec!["causeway/".to_owned(), "cilium/".to_owned()]
+    [
+        "cilium/cluster-config/",
+        "cilium/state/",
+        "cilium/cache/",
+        "cilium/synced/",
+        "causeway/",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 /// Everything that wakes the agent.
@@ -154,6 +161,8 @@ struct Agent {
     underlay: Vec<Option<u32>>,
     gate: Gate,
     desired: Arc<Desired>,
+    /// Whether what is believed changed since `desired` was derived from it.
+    underived: bool,
     wanted: watch::Sender<Wanted>,
     seen: watch::Receiver<Seen>,
     store: StoreReport,
@@ -205,6 +214,7 @@ impl Agent {
                 }
                 Input::Updated(update) => {
                     if self.observe(update) {
+                        self.underived = true;
                         apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
                     }
                 }

@@ -29,10 +29,20 @@ pub struct Wanted {
 /// What was last seen of the device: its state, or why there is none.
 pub type Seen = Result<Arc<DeviceState>, String>;
 
-/// What is reported before the device was looked at.
-pub fn unseen() -> Seen {
-    Err("it has not been looked at yet".to_owned())
+/// The first look at the device, so that nothing is said of it that nobody has seen. A device that
+/// is silent for longer than [`FIRST_LOOK`] counts as missing until it answers.
+pub async fn look(interface: &Interface) -> Seen {
+    let state = match timeout(FIRST_LOOK, get(interface)).await {
+        Ok(state) => state,
+        Err(_elapsed) => Err("the WireGuard device has not answered yet".to_owned()),
+    };
+    state
+        .map(Arc::new)
+        .inspect_err(|reason| warn!(%reason, "no tunnels; trying again every second"))
 }
+
+/// It answers in microseconds; a start does not wait for one that is stuck.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Follows `wanted` until its sender is gone. A device that is missing or silent delays nobody
 /// else, and is tried again every second.

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -56,7 +56,10 @@ impl Netlink {
             ..Observed::default()
         };
         for (prefix, message) in routes.iter().filter_map(|it| Some((main_prefix(it)?, it))) {
-            if message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL) {
+            let ours = message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL);
+            if ours && message.header.kind == RouteType::Unreachable {
+                observed.barriers.insert(prefix);
+            } else if ours {
                 observed.ours.insert(prefix, route(message));
             } else {
                 observed.foreign.insert(prefix);
@@ -67,13 +70,16 @@ impl Netlink {
 
     /// Removes our routes and addresses, and returns how many there were.
     pub async fn clean_up(&self) -> anyhow::Result<usize> {
-        let routes = self.observe().await?.ours;
-        for prefix in routes.keys() {
+        let Observed { ours, barriers, .. } = self.observe().await?;
+        for prefix in ours.keys() {
             self.execute(Action::DeleteRoute(*prefix)).await?;
+        }
+        for prefix in &barriers {
+            self.execute(Action::DeleteBarrier(*prefix)).await?;
         }
         let mut addresses = self.addresses().await?;
         addresses.retain(|it| it.attributes.contains(&OUR_ADDRESS));
-        let count = routes.len() + addresses.len();
+        let count = ours.len() + barriers.len() + addresses.len();
         for address in addresses {
             let request = self.handle.address().del(address);
             request
@@ -103,10 +109,23 @@ impl Netlink {
                     .await
                     .with_context(|| format!("cannot add the address {address}"))
             }
+            Action::DeleteBarrier(prefix) => {
+                let request = self.handle.route().del(barrier(prefix));
+                ignore_absence(request.execute().await)
+                    .with_context(|| format!("cannot delete the barrier for {prefix}"))
+            }
             Action::DeleteRoute(prefix) => {
-                let message = builder(prefix).build();
+                // Of any scope: else the kernel finds no route that has another one.
+                let message = builder(prefix).scope(RouteScope::NoWhere).build();
                 ignore_absence(self.handle.route().del(message).execute().await)
                     .with_context(|| format!("cannot delete the route {prefix}"))
+            }
+            Action::PutBarrier(prefix) => {
+                let request = self.handle.route().add(barrier(prefix)).replace();
+                request
+                    .execute()
+                    .await
+                    .with_context(|| format!("cannot set the barrier for {prefix}"))
             }
             Action::PutRoute(prefix, route) => {
                 let message = full_route(prefix, route);
@@ -212,6 +231,16 @@ fn full_route(prefix: Ipv4Net, route: Route) -> RouteMessage {
         builder = builder.pref_source(source);
     }
     builder.build()
+}
+
+/// The last route that the kernel would take.
+const BARRIER_METRIC: u32 = u32::MAX;
+
+fn barrier(prefix: Ipv4Net) -> RouteMessage {
+    builder(prefix)
+        .kind(RouteType::Unreachable)
+        .priority(BARRIER_METRIC)
+        .build()
 }
 
 /// What identifies one of our routes.

@@ -24,6 +24,8 @@ pub struct Observed {
     pub addresses: Vec<Address>,
     /// Our routes of the main table.
     pub ours: BTreeMap<Ipv4Net, Route>,
+    /// Prefixes of our barriers in the main table.
+    pub barriers: BTreeSet<Ipv4Net>,
     /// Prefixes of the main table that somebody else's route has.
     pub foreign: BTreeSet<Ipv4Net>,
 }
@@ -53,10 +55,20 @@ pub struct Route {
 /// One change of the kernel's network configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
-    AddAddress { link: u32, address: Ipv4Addr },
+    AddAddress {
+        link: u32,
+        address: Ipv4Addr,
+    },
+    DeleteBarrier(Ipv4Net),
     DeleteRoute(Ipv4Net),
+    /// An unreachable route with the worst metric. It takes over whenever the route into the tunnel
+    /// goes away, as it does with the device: else the default route would lead to the underlay,
+    /// on whichever interface that is.
+    PutBarrier(Ipv4Net),
     PutRoute(Ipv4Net, Route),
-    SetUp { link: u32 },
+    SetUp {
+        link: u32,
+    },
 }
 
 /// What to do, and what cannot be done.
@@ -68,9 +80,16 @@ pub struct Plan {
 
 /// Lists the changes for `desired`, with the tunnel device called `tunnel`.
 ///
-/// With `keep_unknown`, no route is removed.
+/// With `keep_unknown`, no route is removed. Barriers come before the routes they stand behind, and
+/// go after them.
 pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: bool) -> Plan {
     let mut plan = Plan::default();
+    let missing = desired
+        .prefixes
+        .keys()
+        .filter(|it| !observed.barriers.contains(it));
+    plan.actions
+        .extend(missing.map(|it| Action::PutBarrier(*it)));
     let own_address = desired.own.as_ref().and_then(|it| it.address);
     let tunnel = observed.links.get(tunnel);
     if let Some(link) = tunnel {
@@ -114,6 +133,12 @@ pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: 
             Change::Delete(prefix) => Some(Action::DeleteRoute(prefix)),
             Change::Put(prefix, route) => Some(Action::PutRoute(prefix, route)),
         }));
+    let obsolete = observed
+        .barriers
+        .iter()
+        .filter(|it| !keep_unknown && !desired.prefixes.contains_key(it));
+    plan.actions
+        .extend(obsolete.map(|it| Action::DeleteBarrier(*it)));
     plan
 }
 
@@ -146,6 +171,7 @@ mod tests {
         assert_eq!(
             plan.actions,
             [
+                Action::PutBarrier(net("10.2.1.0/24")),
                 Action::SetUp { link: 7 },
                 Action::AddAddress {
                     link: 7,
@@ -168,10 +194,17 @@ mod tests {
         let mut observed = settled();
         observed.foreign.insert(net("10.9.0.0/16"));
         observed.ours.insert(net("10.8.0.0/16"), TUNNEL);
+        observed.barriers.insert(net("10.8.0.0/16"));
 
         let actions = plan(&observed, &desired(), "wg", false).actions;
 
-        assert_eq!(actions, [Action::DeleteRoute(net("10.8.0.0/16"))]);
+        assert_eq!(
+            actions,
+            [
+                Action::DeleteRoute(net("10.8.0.0/16")),
+                Action::DeleteBarrier(net("10.8.0.0/16")),
+            ]
+        );
         assert_eq!(plan(&observed, &desired(), "wg", true).actions, []);
     }
 
@@ -203,7 +236,13 @@ mod tests {
 
         let actions = plan(&observed, &desired(), "wg", false).actions;
 
-        assert_eq!(actions, [Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR)]);
+        assert_eq!(
+            actions,
+            [
+                Action::PutBarrier(net("10.2.1.0/24")),
+                Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR)
+            ]
+        );
     }
 
     const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
@@ -228,6 +267,7 @@ mod tests {
                 (net("10.1.2.0/24"), Via::Node(Ipv4Addr::new(192, 0, 2, 12))),
                 (net("10.2.1.0/24"), Via::Tunnel),
             ]),
+            prefixes: BTreeMap::from([(net("10.2.1.0/24"), 2)]),
             ..Desired::default()
         }
     }
@@ -264,6 +304,7 @@ mod tests {
             address: OWN,
             prefix_bits: 32,
         });
+        observed.barriers = [net("10.2.1.0/24")].into();
         observed.ours =
             BTreeMap::from([(net("10.1.2.0/24"), NEIGHBOR), (net("10.2.1.0/24"), TUNNEL)]);
         observed

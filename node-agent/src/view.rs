@@ -74,6 +74,16 @@ pub fn device_problem(
     };
     let announced = desired.own.as_ref()?.public_key?;
     match device.public_key() {
+        Some(key) if key == announced && device.listen_port != desired::WIREGUARD_PORT => {
+            Some(Problem {
+                what: format!(
+                    "the device {interface} listens on UDP port {}, but other nodes send to {}, so no tunnel comes up from their side",
+                    device.listen_port,
+                    desired::WIREGUARD_PORT
+                ),
+                remedy: format!("wg set {interface} listen-port {}", desired::WIREGUARD_PORT),
+            })
+        }
         Some(key) if key == announced => None,
         Some(key) => Some(Problem {
             what: format!(
@@ -82,8 +92,11 @@ pub fn device_problem(
             remedy: "put the device's public key into the Node's annotation network.cilium.io/wg-pub-key, or give the device the key that belongs to it (wg set … private-key)".to_owned(),
         }),
         None => Some(Problem {
-            what: format!("the device {interface} has no private key"),
-            remedy: format!("wg set {interface} private-key FILE listen-port {}", desired::WIREGUARD_PORT),
+            what: format!("the device {interface} has no private key, as after a restart of its own, so no tunnel can come up"),
+            remedy: format!(
+                "whoever starts the device must give it the node's key, which the agent never has: wg set {interface} private-key FILE listen-port {}",
+                desired::WIREGUARD_PORT
+            ),
         }),
     }
 }

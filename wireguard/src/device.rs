@@ -75,8 +75,11 @@ impl Device {
     /// device's end.
     pub fn start(interface: &str, directory: &Path, end: SyncSender<End>) -> anyhow::Result<Self> {
         check_name(interface)?;
+        server::make_way(interface, directory)?;
+        // The socket comes last: whoever can reach it finds an interface that nobody sets up any
+        // more, so that bringing it up at once is not undone.
+        let tun = open_tun(interface)?;
         let (listener, socket) = server::listen(interface, directory)?;
-        let tun = open_tun(interface).inspect_err(|_| server::remove(&socket))?;
         let device = Self {
             socket,
             shared: Arc::new(Shared {

@@ -16,7 +16,7 @@ use rustix::process::{Signal, kill_process};
 use wireguard::uapi::{AllowedIpChange, PeerUpdate, Setting, Update};
 use wireguard::{PresharedKey, PrivateKey};
 
-use pair::{End, Family, PATIENCE, PORT, Pair, eventually, run};
+use pair::{End, Family, PATIENCE, PORT, Pair, eventually, patiently, run};
 
 #[path = "device/pair.rs"]
 mod pair;
@@ -110,7 +110,7 @@ fn drops_packets_whose_source_is_not_the_senders() {
 
     let mut buffer = [0; 64];
     for _ in 0..5 {
-        let (length, source) = receiver.recv_from(&mut buffer).unwrap();
+        let (length, source) = patiently(|| receiver.recv_from(&mut buffer)).unwrap();
         assert_eq!(
             (&buffer[..length], source.ip()),
             (&b"genuine"[..], pair.east.inside)
@@ -140,12 +140,12 @@ fn sends_nothing_but_handshakes_to_whom_does_not_answer() {
     }
 
     let mut buffer = [0; 2048];
-    let length = network.recv(&mut buffer).unwrap();
+    let length = patiently(|| network.recv(&mut buffer)).unwrap();
     assert_eq!((length, buffer[0]), (148, 1), "a handshake initiation");
     network
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    let silence = network.recv(&mut buffer).unwrap_err().kind();
+    let silence = patiently(|| network.recv(&mut buffer)).unwrap_err().kind();
     assert_eq!(silence, ErrorKind::WouldBlock);
 }
 
@@ -171,7 +171,7 @@ fn does_not_talk_to_a_peer_with_another_key() {
     let sender = pair.east.udp(pair.east.inside, 0);
     sender.send_to(b"hello", (pair.west.inside, 7)).unwrap();
 
-    assert!(receiver.recv(&mut [0; 64]).is_err());
+    assert!(patiently(|| receiver.recv(&mut [0; 64])).is_err());
     assert_eq!(pair.east.peer_dump()[4], "0", "no handshake");
 }
 
@@ -194,8 +194,25 @@ fn a_packet_waits_for_a_peer_that_comes_up_later() {
     west.wg(&["peer", &peer, "allowed-ips", "10.77.0.1/32"]);
 
     let mut buffer = [0; 64];
-    let length = receiver.recv(&mut buffer).unwrap();
+    let length = patiently(|| receiver.recv(&mut buffer)).unwrap();
     assert_eq!(&buffer[..length], b"early");
+}
+
+/// Whoever waits for the socket may bring the interface up at once, and it stays up.
+#[test]
+fn an_interface_is_settled_before_its_socket_is_there() {
+    // Many at once, so that each is interrupted somewhere on its way.
+    thread::scope(|scope| {
+        for _ in 0..48 {
+            scope.spawn(|| {
+                let Pair { mut east, .. } = Pair::without_devices(Family::V4);
+                east.start();
+                thread::sleep(Duration::from_millis(200));
+                let link = east.run("ip", &["link", "show", &east.interface]);
+                assert!(link.contains(",UP"), "{link}");
+            });
+        }
+    });
 }
 
 #[test]
@@ -444,7 +461,7 @@ fn exchange(from: &End, to: &End, count: u32) -> usize {
 fn echo_until_empty(socket: &UdpSocket) {
     let mut buffer = [0; 64];
     loop {
-        let (length, source) = socket.recv_from(&mut buffer).unwrap();
+        let (length, source) = patiently(|| socket.recv_from(&mut buffer)).unwrap();
         if length == 0 {
             return;
         }
@@ -458,7 +475,7 @@ fn count_answers(socket: &UdpSocket, count: u32) -> usize {
     let mut answered = std::collections::BTreeSet::new();
     let mut buffer = [0; 64];
     while answered.len() < count as usize {
-        match socket.recv(&mut buffer) {
+        match patiently(|| socket.recv(&mut buffer)) {
             Ok(length) => answered.insert(buffer[..length].to_vec()),
             Err(_) => break,
         };

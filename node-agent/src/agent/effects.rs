@@ -57,9 +57,11 @@ impl Agent {
     }
 
     fn derive(&mut self, knowledge: Knowledge) {
-        let desired = desired::desired(&self.mesh, &self.identity);
-        if *self.desired != desired {
-            self.desired = Arc::new(desired);
+        if std::mem::take(&mut self.underived) {
+            let desired = desired::desired(&self.mesh, &self.identity);
+            if *self.desired != desired {
+                self.desired = Arc::new(desired);
+            }
         }
         let keep_unknown = knowledge != Knowledge::Complete;
         let desired = Arc::clone(&self.desired);

@@ -33,10 +33,16 @@ fn says_what_is_wrong_with_a_device() {
     };
     let with_key = |key| DeviceState {
         private_key: key,
+        listen_port: desired::WIREGUARD_PORT,
         ..DeviceState::default()
     };
 
-    assert_eq!(problem(&with_key(Some(private))), "");
+    assert_eq!(problem(&with_key(Some(private.clone()))), "");
+    let elsewhere = DeviceState {
+        listen_port: 7,
+        ..with_key(Some(private))
+    };
+    assert!(problem(&elsewhere).contains("listens on UDP port 7"));
     assert!(problem(&with_key(Some(PrivateKey::generate()))).contains("but the mesh announces"));
     assert!(problem(&with_key(None)).contains("has no private key"));
     let missing = device_problem("wg", &desired, Err("nobody answers")).unwrap();

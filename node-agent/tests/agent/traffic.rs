@@ -127,7 +127,7 @@ pub(crate) fn ask_mapped() -> io::Result<(String, String)> {
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.send_to(b"who", &mapped)?;
     let mut over_udp = [0; 32];
-    let (length, from) = socket.recv_from(&mut over_udp)?;
+    let (length, from) = patiently(|| socket.recv_from(&mut over_udp))?;
     assert_eq!(from, mapped.parse().unwrap());
     Ok((
         over_tcp,
@@ -167,7 +167,17 @@ fn udp() -> io::Result<UdpSocket> {
 
 fn receive(socket: &UdpSocket) -> io::Result<String> {
     let mut answer = [0; 32];
-    let (length, from) = socket.recv_from(&mut answer)?;
+    let (length, from) = patiently(|| socket.recv_from(&mut answer))?;
     assert_eq!(from.to_string(), VIRTUAL);
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+/// Repeats a wait that a signal cut short, as one may while other threads start processes.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            outcome => return outcome,
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio, id};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
-use wireguard::device::{Device, End};
+use wireguard::device::Device;
 use wireguard::uapi::{Interface, SOCKET_DIRECTORY, Setting, Update};
 use wireguard::{PrivateKey, PublicKey};
 
@@ -26,12 +27,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct World {
     pub(crate) store: StoreThread,
     agent: Option<Child>,
-    device: Option<(Device, Receiver<End>)>,
+    device: Option<Child>,
     device_key: PrivateKey,
     interface: String,
     directory: TempDir,
     ground: Ground,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// The whole process moves into a world's cgroup, so there is one world at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// In a process that serves a device for a test: which one.
+const DEVICE_VARIABLE: &str = "CAUSEWAY_TEST_DEVICE";
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -39,6 +47,7 @@ impl World {
             rustix::process::geteuid().is_root(),
             "this test makes namespaces and loads eBPF programs: run it as root"
         );
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let ground = Ground::new();
         let directory = TempDir::with_prefix("cw-agent").unwrap();
         let config = "endpoints: ['http://127.0.0.1:2379']\n";
@@ -51,6 +60,7 @@ impl World {
             interface: format!("cwt{}", id()),
             directory,
             ground,
+            _alone: alone,
         }
     }
 
@@ -80,12 +90,18 @@ impl World {
 
     /// Starts the agent, and returns once it is ready.
     pub(crate) fn start_agent(&mut self) {
-        let child = self.agent_command(&[]).spawn().unwrap();
-        self.agent = Some(child);
+        self.start_agent_unready();
         self.wait_until("the agent is ready", || {
             self.try_admin("/ready")
                 .is_some_and(|it| it.contains(r#""ready":true"#))
         });
+    }
+
+    /// Starts the agent, and returns once it answers.
+    pub(crate) fn start_agent_unready(&mut self) {
+        let child = self.agent_command(&[]).spawn().unwrap();
+        self.agent = Some(child);
+        self.wait_until("the agent answers", || self.try_admin("/ready").is_some());
     }
 
     pub(crate) fn kill_agent(&mut self) {
@@ -137,28 +153,52 @@ impl World {
         command
     }
 
+    /// Starts a device that knows its key.
     pub(crate) fn start_device(&mut self) {
-        let (end, ended) = sync_channel(1);
-        let interface = self.interface.clone();
-        let device = self
-            .inside(move || Device::start(&interface, Path::new(SOCKET_DIRECTORY), end).unwrap());
-        self.device = Some((device, ended));
+        self.start_device_without_key();
+        self.give_key();
+    }
+
+    /// Starts a device in a process of its own, as a supervisor does, and returns once it answers.
+    pub(crate) fn start_device_without_key(&mut self) {
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.namespace()))
+            .arg(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "serves_a_device_for_another_test"])
+            .env(DEVICE_VARIABLE, &self.interface)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.device = Some(child);
+        let interface = Interface::open(&self.interface);
+        self.wait_until("the device answers", || interface.get().is_ok());
+    }
+
+    pub(crate) fn give_key(&self) {
         let update = Update {
             private_key: Some(Setting::To(self.device_key.clone())),
+            listen_port: Some(51871),
             ..Update::default()
         };
         Interface::open(&self.interface).set(&update).unwrap();
     }
 
-    /// The threads of a device end with their process, so its interface is taken away instead.
-    pub(crate) fn stop_device(&mut self) {
-        self.ip(&format!("link delete {}", self.interface));
-        self.device = None;
+    /// Kills the device: its interface goes, and all routes through it.
+    pub(crate) fn kill_device(&mut self) {
+        let mut device = self.device.take().unwrap();
+        device.kill().unwrap();
+        device.wait().unwrap();
+    }
+
+    /// Makes the route to a peer's pod that an operator should not have made.
+    pub(crate) fn lead_around(&self, pod: &str) {
+        self.ip(&format!("route replace {pod}/32 via 192.0.2.1 dev under0"));
     }
 
     pub(crate) fn rebuild_underlay(&self) {
         self.ip("link delete under0");
         self.ground.build_underlay();
+        self.lead_around("10.2.1.7");
     }
 
     pub(crate) fn device_peers(&self) -> usize {
@@ -168,6 +208,22 @@ impl World {
             .values()
             .filter(|it| it.allowed_ips.len() == 1)
             .count()
+    }
+
+    pub(crate) fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    pub(crate) fn build_pod(&self) {
+        self.ground.build_pod();
+    }
+
+    pub(crate) fn pod(&self) -> String {
+        self.ground.pod()
+    }
+
+    pub(crate) fn far(&self) -> String {
+        self.ground.far()
     }
 
     pub(crate) fn ip(&self, arguments: &str) -> String {
@@ -223,11 +279,30 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            let _ended = agent.kill();
-            let _reaped = agent.wait();
+        for mut process in [self.agent.take(), self.device.take()]
+            .into_iter()
+            .flatten()
+        {
+            let _ended = process.kill();
+            let _reaped = process.wait();
         }
+        let socket = Path::new(SOCKET_DIRECTORY).join(format!("{}.sock", self.interface));
+        let _removed = fs::remove_file(socket);
     }
+}
+
+/// Serves the device that another test wants, until this process is killed.
+pub(crate) fn serve_device() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how a test configures its processes"
+    )]
+    let Ok(interface) = std::env::var(DEVICE_VARIABLE) else {
+        return;
+    };
+    let (end, ended) = sync_channel(1);
+    let _device = Device::start(&interface, Path::new(SOCKET_DIRECTORY), end).unwrap();
+    ended.recv().unwrap();
 }
 
 /// Moves the calling thread into a network namespace.
@@ -267,7 +342,9 @@ impl Ground {
     }
 
     fn build_network(&self) {
-        run(Command::new("ip").args(["netns", "add", &self.namespace]));
+        for namespace in [&self.namespace, &self.far(), &self.pod()] {
+            run(Command::new("ip").args(["netns", "add", namespace]));
+        }
         for line in [
             "link set lo up",
             "address add 10.1.1.2/32 dev lo",
@@ -276,19 +353,63 @@ impl Ground {
             self.ip(line);
         }
         self.build_underlay();
+        self.build_link("under1", "far1", "192.0.3.11/24");
+        self.ip("neighbor add 192.0.3.1 lladdr 02:00:00:00:00:01 dev under1 nud permanent");
     }
 
     fn build_underlay(&self) {
+        self.build_link("under0", "far0", "192.0.2.11/24");
+        self.ip("neighbor add 192.0.2.1 lladdr 02:00:00:00:00:01 dev under0 nud permanent");
+        self.ip("route replace default via 192.0.2.1");
+    }
+
+    fn build_link(&self, near: &str, far: &str, address: &str) {
+        let far_namespace = self.far();
+        self.ip(&format!(
+            "link add {near} type veth peer name {far} netns {far_namespace}"
+        ));
+        self.ip(&format!("address add {address} dev {near}"));
+        self.ip(&format!("link set {near} up"));
+        let arguments = ["-netns", &far_namespace, "link", "set", far, "up"];
+        run(Command::new("ip").args(arguments));
+    }
+
+    /// A pod whose packets the node forwards.
+    fn build_pod(&self) {
+        let pod = self.pod();
+        self.ip(&format!(
+            "link add pod0 type veth peer name eth0 netns {pod}"
+        ));
         for line in [
-            "link add under0 type veth peer name far0",
-            "address add 192.0.2.11/24 dev under0",
-            "link set under0 up",
-            "link set far0 up",
-            "route add default via 192.0.2.1",
-            "neighbor add 192.0.2.1 lladdr 02:00:00:00:00:01 dev under0 nud permanent",
+            "address add 10.1.1.254/32 dev pod0",
+            "link set pod0 up",
+            "route add 10.1.1.9/32 dev pod0",
         ] {
             self.ip(line);
         }
+        for line in [
+            "address add 10.1.1.9/24 dev eth0",
+            "link set eth0 up",
+            "route add default via 10.1.1.254",
+        ] {
+            let words = line.split(' ');
+            run(Command::new("ip").args(["-netns", &pod]).args(words));
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                enter(&self.namespace);
+                fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            });
+        });
+    }
+
+    /// Where the far ends of the underlays are.
+    fn far(&self) -> String {
+        format!("{}-far", self.namespace)
+    }
+
+    fn pod(&self) -> String {
+        format!("{}-pod", self.namespace)
     }
 
     fn ip(&self, arguments: &str) -> String {
@@ -302,9 +423,11 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         let _unmounted = unmount(self.bpffs.path(), UnmountFlags::DETACH);
-        let _deleted = Command::new("ip")
-            .args(["netns", "delete", &self.namespace])
-            .output();
+        for namespace in [&self.namespace, &self.far(), &self.pod()] {
+            let _deleted = Command::new("ip")
+                .args(["netns", "delete", namespace])
+                .output();
+        }
         let _left = fs::write(self.home.join("cgroup.procs"), id().to_string());
         let _removed = fs::remove_dir(&self.cgroup);
     }

@@ -25,14 +25,9 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
 const ADVICE: &str = "run as root, or choose another --uapi-dir";
 
-/// Opens the socket for `interface`, replacing one that a dead device left behind.
-pub(super) fn listen(interface: &str, directory: &Path) -> anyhow::Result<(UnixListener, PathBuf)> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot create directory {}; {ADVICE}", directory.display()))?;
-    let socket = directory.join(format!("{interface}.sock"));
+/// Removes the socket that a dead device left behind; a living one is not to be replaced.
+pub(super) fn make_way(interface: &str, directory: &Path) -> anyhow::Result<()> {
+    let socket = path(interface, directory);
     match UnixStream::connect(&socket) {
         Ok(_) => anyhow::bail!(
             "interface {interface} is already served; stop the process that listens on {}",
@@ -42,11 +37,25 @@ pub(super) fn listen(interface: &str, directory: &Path) -> anyhow::Result<(UnixL
         // Nothing there, or something that binding will complain about.
         Err(_) => (),
     }
+    Ok(())
+}
 
+/// Opens the socket for `interface`.
+pub(super) fn listen(interface: &str, directory: &Path) -> anyhow::Result<(UnixListener, PathBuf)> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot create directory {}; {ADVICE}", directory.display()))?;
+    let socket = path(interface, directory);
     let listener = UnixListener::bind(&socket)
         .and_then(|it| fs::set_permissions(&socket, Permissions::from_mode(0o600)).map(|()| it))
         .with_context(|| format!("cannot listen on {}; {ADVICE}", socket.display()))?;
     Ok((listener, socket))
+}
+
+fn path(interface: &str, directory: &Path) -> PathBuf {
+    directory.join(format!("{interface}.sock"))
 }
 
 pub(super) fn remove(socket: &Path) {

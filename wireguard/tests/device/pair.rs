@@ -1,7 +1,8 @@
 //! Two devices in two network namespaces, joined by a virtual cable, configured by the real `wg`.
 
+use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -249,7 +250,7 @@ impl End {
         let socket = thread::spawn(move || {
             let kind = Some(rustix::thread::LinkNameSpaceType::Network);
             rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
-            UdpSocket::bind((address, port)).unwrap()
+            bind_patiently(SocketAddr::new(address, port))
         })
         .join()
         .unwrap();
@@ -275,6 +276,32 @@ impl Drop for End {
             !died || thread::panicking(),
             "a device died during the test"
         );
+    }
+}
+
+/// Binds once the address is free: a socket closed before may live on for a moment in a process that
+/// another thread is about to start.
+fn bind_patiently(address: SocketAddr) -> UdpSocket {
+    let bound = Cell::new(None);
+    eventually("the address is free", || match UdpSocket::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
+        outcome => {
+            bound.set(Some(outcome.unwrap()));
+            true
+        }
+    });
+    bound.take().expect("eventually returns once it is bound")
+}
+
+/// Repeats a call that waits until no signal cuts it short. One may at any time: while one thread
+/// starts a process, news of another's child goes to whichever thread listens, and a wait with a
+/// timeout is not resumed.
+pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => (),
+            outcome => return outcome,
+        }
     }
 }
 

@@ -1,0 +1,224 @@
+//! Attacks the promise that no plaintext leaves a node for a peered cluster, by killing whatever
+//! keeps it and counting marked packets at the far ends of the underlays.
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, Protocol, RawProtocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv,
+    sendto, socket_with,
+};
+
+use crate::world::{self, World};
+use crate::{PEER_KEY, node, publish};
+
+const PEERED: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 7);
+const UNPEERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+
+/// What no far end may ever see on its way to a peer.
+const MARKER: &[u8; 16] = b"causeway-marker!";
+
+/// A small packet, one with IP options, and one of three fragments; from the node and from a pod.
+const PACKETS: usize = 2 * (1 + 1 + 3);
+
+#[test]
+fn never_lets_plaintext_out_whatever_dies() {
+    let mut world = World::new();
+    world.build_pod();
+    let capture = Capture::start(&world);
+    publish(&world, &["10.1.1.2"]);
+
+    assert_eq!(
+        attack(&world, &capture, UNPEERED),
+        [PACKETS; 2],
+        "the way is open"
+    );
+    assert_eq!(
+        attack(&world, &capture, PEERED),
+        [PACKETS; 2],
+        "nobody guards yet"
+    );
+
+    world.start_agent();
+    assert_eq!(
+        attack(&world, &capture, UNPEERED),
+        [PACKETS; 2],
+        "others may pass"
+    );
+    sealed(&world, &capture, "there is no device yet");
+
+    world.start_device();
+    has_its_tunnel(&world);
+    sealed(&world, &capture, "the peer does not answer");
+
+    world.kill_device();
+    sealed(&world, &capture, "the device was killed");
+
+    world.start_device_without_key();
+    has_its_tunnel(&world);
+    assert!(world.admin("/v1/status").contains("has no private key"));
+    sealed(&world, &capture, "the device has no key");
+    world.give_key();
+    world.wait_until("the key is seen", || {
+        !world.admin("/v1/status").contains("has no private key")
+    });
+
+    gives_up_what_is_peered_no_more(&world, &capture);
+    filters_what_is_led_around(&world, &capture);
+
+    world.kill_agent();
+    sealed(&world, &capture, "the agent was killed");
+    world.kill_device();
+    sealed(&world, &capture, "both were killed");
+    world.start_device_without_key();
+    sealed(&world, &capture, "nobody configures the device");
+
+    world.store.stop();
+    world.start_agent_unready();
+    sealed(&world, &capture, "the agent cannot read the mesh");
+    world.kill_device();
+    sealed(&world, &capture, "and has no device either");
+    let ready = world.admin("/ready");
+    assert!(ready.contains(r#""ready":false"#), "{ready}");
+
+    assert!(world.terminate_agent().success());
+    let (status, stderr) = world.run_agent(&["--cleanup"]);
+    assert!(status.success(), "{stderr}");
+    assert_eq!(
+        attack(&world, &capture, PEERED),
+        [PACKETS; 2],
+        "nobody guards any more"
+    );
+}
+
+fn gives_up_what_is_peered_no_more(world: &World, capture: &Capture) {
+    let key = "cilium/cache/nodes/v1/us/node-1";
+    world.store.delete(key);
+    world.wait_until("the prefix is given up", || {
+        !world.ip("route show").contains("10.2.1.0/24")
+    });
+    world.wait_until("the filter follows", || {
+        attack(world, capture, PEERED) == [PACKETS; 2]
+    });
+
+    let value = node("us", 2, "node-1", "198.51.100.11", "10.2.1.0", PEER_KEY);
+    world.store.put(key, &value);
+    has_its_tunnel(world);
+    sealed(world, capture, "the prefix came back");
+}
+
+/// Where somebody's own route beats ours, the filter is what is left.
+fn filters_what_is_led_around(world: &World, capture: &Capture) {
+    for pod in [PEERED, UNPEERED] {
+        world.lead_around(&pod.to_string());
+    }
+    assert_eq!(attack(world, capture, UNPEERED), [PACKETS; 2]);
+    sealed(world, capture, "only the filter is in the way");
+    for pod in [PEERED, UNPEERED] {
+        world.ip(&format!("route delete {pod}/32"));
+    }
+}
+
+/// Everything that the agent restores on a device that was started anew.
+fn has_its_tunnel(world: &World) {
+    world.wait_until("the peer is configured", || world.device_peers() == 1);
+    world.wait_until("pods of the peer are routed through the tunnel", || {
+        world.ip("route show").contains("10.2.1.0/24 dev cwt")
+    });
+    let link = world.ip("address show");
+    assert!(link.contains("10.1.1.1/32"), "{link}");
+    let link = world.ip(&format!("link show {}", world.interface()));
+    assert!(link.contains(",UP") && link.contains("mtu 1420"), "{link}");
+}
+
+#[track_caller]
+fn sealed(world: &World, capture: &Capture, state: &str) {
+    assert_eq!(attack(world, capture, PEERED), [0; 2], "{state}");
+}
+
+/// Sends all kinds of packets, with the default route over each underlay in turn, and returns how
+/// many were seen in the clear for each.
+fn attack(world: &World, capture: &Capture, destination: Ipv4Addr) -> [usize; 2] {
+    capture.count();
+    // The second underlay is not among the agent's interfaces.
+    ["192.0.2.1", "192.0.3.1"].map(|gateway| {
+        world.ip(&format!("route replace default via {gateway}"));
+        for namespace in [world.namespace().to_owned(), world.pod()] {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    world::enter(&namespace);
+                    send_all(destination);
+                });
+            });
+        }
+        thread::sleep(Duration::from_millis(100));
+        capture.count()
+    })
+}
+
+/// Whether the sender is told that nothing leaves is not the question here.
+fn send_all(destination: Ipv4Addr) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let _told = socket.send_to(MARKER, (destination, 9));
+    // Every fragment carries the marker: 4000 bytes in pieces of at most 1480.
+    let _told = socket.send_to(&MARKER.repeat(250), (destination, 9));
+
+    let raw = Some(Protocol::from_raw(RawProtocol::new(255).unwrap()));
+    let kind = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::RAW, kind, raw).unwrap();
+    let _told = sendto(
+        &socket,
+        &with_options(destination),
+        SendFlags::empty(),
+        &SocketAddrV4::new(destination, 0),
+    );
+}
+
+/// UDP behind an IP header of six words: the kernel fills in checksum, length and source.
+fn with_options(destination: Ipv4Addr) -> Vec<u8> {
+    let mut packet = vec![0x46, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0];
+    packet.extend(destination.octets());
+    packet.extend([1, 1, 1, 0]); // Three times nothing, and the end of options.
+    packet.extend([0, 9, 0, 9, 0, 24, 0, 0]);
+    packet.extend(MARKER);
+    packet
+}
+
+/// Sees every frame that arrives at a far end.
+struct Capture(OwnedFd);
+
+impl Capture {
+    fn start(world: &World) -> Self {
+        let far = world.far();
+        thread::scope(|scope| {
+            let opened = scope.spawn(|| {
+                world::enter(&far);
+                // Every protocol, in network byte order.
+                let all = u32::from(3_u16.to_be());
+                let all = Some(Protocol::from_raw(RawProtocol::new(all).unwrap()));
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                socket_with(AddressFamily::PACKET, SocketType::RAW, flags, all).unwrap()
+            });
+            Self(opened.join().unwrap())
+        })
+    }
+
+    /// How many marked frames have arrived since the last time.
+    fn count(&self) -> usize {
+        let mut marked = 0;
+        let mut frame = [0; 2048];
+        loop {
+            match recv(&self.0, &mut frame, RecvFlags::empty()) {
+                Ok((length, _)) => {
+                    let windows = frame[..length].windows(MARKER.len());
+                    marked += usize::from(windows.into_iter().any(|it| it == MARKER));
+                }
+                Err(Errno::AGAIN) => return marked,
+                Err(error) => panic!("the capture ended: {error}"),
+            }
+        }
+    }
+}
