@@ -8,6 +8,8 @@ use clap::{CommandFactory as _, Parser};
 use kvstore::server::ServerTls;
 use topology::id::{ClusterId, ClusterName};
 
+use crate::users;
+
 /// Publishes this cluster to the mesh, mirrors the other clusters, and serves both over the etcd v3
 /// API
 #[derive(Clone, Debug, Parser)]
@@ -63,7 +65,9 @@ pub struct Config {
     )]
     pub tls_key: Option<PathBuf>,
 
-    /// PEM file with the CA whose clients may connect
+    /// PEM file with the CA whose clients may connect; the common name of a client's certificate says
+    /// what it may do: `admin-NAME` and `root` everything, `local-NAME` read all of the mesh, `remote`
+    /// and `remote-…` read what this cluster publishes, where NAME is --cluster-name
     #[arg(
         long,
         env = "CAUSEWAY_CLIENT_CA",
@@ -115,6 +119,7 @@ impl Config {
             cert: self.tls_cert.clone()?,
             key: self.tls_key.clone()?,
             client_ca: self.client_ca.clone()?,
+            rules: users::rules(&self.cluster_name),
         })
     }
 

@@ -135,12 +135,11 @@ async fn follow(
 }
 
 /// What a part owns, so that keys of a former life are removed, and what comes last in it.
-///
-/// Cluster-configs are owned by none: their names have no end, so that `eu` would own `eu-2`.
 fn options(own: &ClusterName, part: &Part) -> writer::Options {
     let (owned_prefixes, last_prefixes) = match part {
         Part::Own => (
             vec![
+                format!("cilium/cluster-config/{own}"),
                 "cilium/state/".to_owned(),
                 format!("cilium/synced/{own}/"),
                 format!("causeway/state/services/v1/{own}/"),
@@ -154,7 +153,8 @@ fn options(own: &ClusterName, part: &Part) -> writer::Options {
         Part::Remote(name) => {
             let kinds = Kind::ALL.map(|it| format!("cilium/cache/{}/v1/{name}/", it.as_str()));
             let synced = format!("cilium/synced/{name}/");
-            let owned = kinds.into_iter().chain([synced.clone()]);
+            let config = format!("cilium/cluster-config/{name}");
+            let owned = kinds.into_iter().chain([config, synced.clone()]);
             (owned.collect(), vec![synced])
         }
     };

@@ -17,3 +17,4 @@ pub mod remote;
 pub mod remote_file;
 pub mod serve;
 pub mod timestamp;
+pub mod users;

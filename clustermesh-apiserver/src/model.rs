@@ -292,7 +292,8 @@ impl Model {
         for peering in self.peerings.values_mut() {
             peering.remote.tick(now);
         }
-        if self.heartbeat + HEARTBEAT_INTERVAL <= now {
+        // Also if the clock was set back: peers drop us when they hear nothing for two minutes.
+        if now < self.heartbeat || self.heartbeat + HEARTBEAT_INTERVAL <= now {
             self.heartbeat = now;
         }
         let is_due = |it: &Peering| it.forget_at.is_some_and(|due| due <= now);

@@ -95,15 +95,18 @@ impl Remote {
         }
     }
 
-    /// The prefixes of the remote's store that are to be followed.
+    /// The keys and prefixes of the remote's store that are to be followed, each as narrow as
+    /// Cilium's role for peers, and last the canaries: what announces must come after what it
+    /// announces.
     pub fn prefixes(&self) -> Vec<String> {
         let name = &self.name;
-        let mut prefixes = vec![self.config_key(), format!("cilium/synced/{name}/")];
+        let mut prefixes = vec![self.config_key()];
         match self.tree {
             Tree::Cache => prefixes
                 .extend(Kind::ALL.map(|kind| format!("cilium/cache/{}/v1/{name}/", kind.as_str()))),
             Tree::State => prefixes.push("cilium/state/".to_owned()),
         }
+        prefixes.push(format!("cilium/synced/{name}/"));
         prefixes
     }
 

@@ -66,9 +66,11 @@ enum End {
 struct Forgotten;
 
 impl Follower {
-    /// `prefixes` end with `/` unless a name that merely begins alike is meant too. They should be
-    /// neighbours: what lies between them is read as well, where the store permits it, because only
-    /// one watch over all of them sees a revision whole.
+    /// What does not end with `/` is not a prefix but a key itself; the empty prefix is all keys.
+    /// They should be neighbours: what lies between them is read as well, where the store permits
+    /// it, because only one watch over all of them sees a revision whole. Where it does not, each
+    /// is read as it stands, and their changes come in their order as far as they come together: so
+    /// name last what announces that the others are complete.
     pub fn new(store: Store, prefixes: Vec<String>, options: Options) -> Self {
         Self {
             spans: Span::over(&prefixes).into_iter().collect(),
@@ -162,8 +164,6 @@ impl Follower {
         let first_page = self.first_page(&mut kv).await.map_err(lost)?;
         let header = first_page.header();
         let (cluster_id, revision) = header.map_or((0, 0), |it| (it.cluster_id(), it.revision()));
-        announce(cluster_id, updates, connected).await?;
-
         let mut records = Vec::new();
         let mut first_page = Some(first_page);
         for span in &self.spans {
@@ -171,6 +171,8 @@ impl Follower {
             let read = self.read(&mut kv, span, revision, page, &mut records);
             read.await.map_err(lost)?;
         }
+        // Only now: a store that permits one part and not another is of no use, however often asked.
+        announce(cluster_id, updates, connected).await?;
         send(updates, Update::Listed(records)).await?;
         Ok(Position {
             cluster_id,
@@ -187,9 +189,7 @@ impl Follower {
         }
 
         let prefixes = self.prefixes.iter();
-        self.spans = prefixes
-            .filter_map(|it| Span::over(std::slice::from_ref(it)))
-            .collect();
+        self.spans = prefixes.map(|it| Span::of(it)).collect();
         self.page(kv, self.first_span()?, None, 0).await
     }
 
@@ -259,7 +259,7 @@ async fn watch(
     updates: &mpsc::Sender<Update>,
     connected: &mut bool,
 ) -> Result<Forgotten, End> {
-    let mut stream = open_watch(client, spans, &position.next_revisions, &[])
+    let mut stream = open_watch(client, spans, &position.next_revisions, |_| &[])
         .await
         .map_err(lost)?;
     while let Some(message) = stream.message().await.map_err(lost)? {
@@ -295,7 +295,7 @@ pub(crate) async fn open_watch(
     client: &Client,
     spans: &[Span],
     start_revisions: &[i64],
-    filters: &[WatchFilterType],
+    filters: impl Fn(&Span) -> &'static [WatchFilterType],
 ) -> Result<WatchStream, Error> {
     let mut client = client
         .watch_client()
@@ -306,7 +306,7 @@ pub(crate) async fn open_watch(
             .with_range(span.end())
             .with_start_revision(*revision)
             .with_watch_id(id)
-            .with_filters(filters);
+            .with_filters(filters(span));
         match &mut stream {
             None => stream = Some(client.watch(span.start(), Some(options)).await?),
             Some(stream) => stream.watch(span.start(), Some(options)).await?,

@@ -2,6 +2,7 @@
 //!
 //! Moves keys and values and does not interpret them.
 
+pub mod access;
 mod backoff;
 pub mod config;
 pub mod follower;

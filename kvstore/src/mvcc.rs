@@ -29,6 +29,7 @@ use etcd_client::proto::{
 pub use check::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
 pub use history::{Batch, Compacted, EventFilter};
 pub use key_range::KeyRange;
+pub(crate) use key_range::end_of_prefix;
 pub use lease::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN, LeaseView};
 pub use refusal::Refusal;
 
@@ -152,6 +153,11 @@ impl Store {
 
     pub fn lease(&self, id: i64, now: Instant) -> Option<LeaseView> {
         self.leases.view(id, now)
+    }
+
+    /// The keys that end with lease `id`; none if there is no such lease.
+    pub fn lease_keys(&self, id: i64) -> impl Iterator<Item = &[u8]> {
+        self.leases.keys(id)
     }
 
     /// All leases, the next to expire first.

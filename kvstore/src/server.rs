@@ -2,6 +2,7 @@
 
 mod cluster;
 mod database;
+mod gate;
 mod kv;
 mod lease;
 mod local;
@@ -27,8 +28,10 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 pub use local::Local;
 
+use crate::access::Rules;
 use crate::mvcc::REQUEST_BYTES_MAX;
 use database::Database;
+use gate::Gate;
 
 /// Room for a message's fields around the largest request, as etcd allows.
 const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
@@ -60,12 +63,14 @@ pub struct Options {
     pub name: String,
 }
 
-/// PEM files. Clients without a certificate of `client_ca` are refused.
+/// PEM files, and what clients may do. Clients without a certificate of `client_ca` are refused.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub client_ca: PathBuf,
+    /// By the common name of a client's certificate.
+    pub rules: Rules,
 }
 
 /// A server that has its address and does not accept connections yet.
@@ -74,7 +79,7 @@ pub struct Server {
     database: Arc<Database>,
     listener: TcpListener,
     address: SocketAddr,
-    routes: Routes,
+    gate: Gate,
     tls: Option<ServerTlsConfig>,
 }
 
@@ -98,6 +103,7 @@ impl Server {
     /// Starts the store, and takes the address. [`local`](Self::local) works from here on.
     pub async fn bind(options: Options) -> Result<Self, StartError> {
         let Options { listen, tls, name } = options;
+        let gate = tls.as_ref().map_or(Gate::Open, ServerTls::gate);
         let tls = tls.map(|it| it.load()).transpose()?;
         let listen_error = |error: std::io::Error| StartError::Listen {
             address: listen,
@@ -109,8 +115,8 @@ impl Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let database = Database::start(name, format!("{scheme}://{address}"));
         Ok(Self {
-            routes: routes(&database),
             database,
+            gate,
             listener,
             address,
             tls,
@@ -122,9 +128,10 @@ impl Server {
         self.address
     }
 
-    /// Reaches the store as long as the handle lives, whether the server still runs or not.
+    /// Reaches the store as long as the handle lives, whether the server still runs or not. May do
+    /// everything.
     pub fn local(&self) -> Local {
-        Local::new(self.routes.clone())
+        Local::new(routes(&self.database, &Gate::Open))
     }
 
     /// Accepts connections until `shutdown` completes; then ends watches and connections.
@@ -145,7 +152,7 @@ impl Server {
         let (draining, drained) = tokio::sync::oneshot::channel();
         let database = Arc::clone(&self.database);
         let serving = builder
-            .add_routes(self.routes)
+            .add_routes(routes(&self.database, &self.gate))
             .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async move {
                 shutdown.await;
                 database.stop();
@@ -163,6 +170,10 @@ impl Server {
 }
 
 impl ServerTls {
+    fn gate(&self) -> Gate {
+        Gate::Guarded(Arc::new(self.rules.clone()))
+    }
+
     fn load(&self) -> Result<ServerTlsConfig, StartError> {
         let identity = Identity::from_pem(read(&self.cert)?, read(&self.key)?);
         let config = ServerTlsConfig::new()
@@ -185,18 +196,19 @@ impl ServerTls {
     }
 }
 
-fn routes(database: &Arc<Database>) -> Routes {
-    let kv = PbKvServer::new(kv::Kv::new(Arc::clone(database)))
+fn routes(database: &Arc<Database>, gate: &Gate) -> Routes {
+    let (database, gate) = (|| Arc::clone(database), || gate.clone());
+    let kv = PbKvServer::new(kv::Kv::new(database(), gate()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let maintenance = maintenance::Maintenance::new(database(), gate());
     let routes = Routes::new(kv)
-        .add_service(PbWatchServer::new(watch::Watch::new(Arc::clone(database))))
-        .add_service(PbLeaseServer::new(lease::Lease::new(Arc::clone(database))))
-        .add_service(PbClusterServer::new(cluster::Cluster::new(Arc::clone(
-            database,
-        ))))
-        .add_service(PbMaintenanceServer::new(maintenance::Maintenance::new(
-            Arc::clone(database),
-        )));
+        .add_service(PbWatchServer::new(watch::Watch::new(database(), gate())))
+        .add_service(PbLeaseServer::new(lease::Lease::new(database(), gate())))
+        .add_service(PbClusterServer::new(cluster::Cluster::new(
+            database(),
+            gate(),
+        )))
+        .add_service(PbMaintenanceServer::new(maintenance));
     Routes::from(web::add(routes.into_axum_router()))
 }
 

@@ -17,7 +17,8 @@ use session::Session;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Prefixes that belong to this writer alone: keys of a former life that are not desired any
-    /// more are deleted once everything desired is in place.
+    /// more are deleted once everything desired is in place, and what others delete is put again.
+    /// What does not end with `/` is a key itself, and is put again also when others change it.
     pub owned_prefixes: Vec<String>,
     /// Keys with these prefixes are put after all others: they announce that the rest is complete.
     pub last_prefixes: Vec<String>,

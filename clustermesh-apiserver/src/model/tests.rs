@@ -53,6 +53,8 @@ fn renews_the_heartbeat_every_minute() {
     let changes = own_changes(&model.apply(Input::Tick, START + 60_000));
     assert_eq!(changes, ["+cilium/.heartbeat"]);
     assert_eq!(model.apply(Input::Tick, START + 119_999), []);
+    let changes = own_changes(&model.apply(Input::Tick, START - 500_000));
+    assert_eq!(changes, ["+cilium/.heartbeat"], "the clock was set back");
 }
 
 #[test]

@@ -48,13 +48,15 @@ impl Liveness {
     /// Weighs the evidence as it is at `now`.
     pub(super) fn weigh(&mut self, evidence: Evidence, now: u64) {
         match evidence {
-            Evidence::For => self.decide(String::new(), now),
-            Evidence::Against(reason) => self.decide(reason, now),
+            Evidence::For => self.decide(true, String::new(), now),
+            Evidence::Against(reason) => self.decide(false, reason, now),
             Evidence::Open(reason) => {
-                let since = *self.in_doubt_since.get_or_insert(now);
+                // A clock that was set back must not prolong the grace.
+                let since = self.in_doubt_since.map_or(now, |it| it.min(now));
+                self.in_doubt_since = Some(since);
                 let is_lost = self.state.as_ref().is_some_and(|it| !it.connected);
                 if is_lost || since + GRACE <= now {
-                    self.decide(reason, now);
+                    self.decide(false, reason, now);
                 }
             }
         }
@@ -64,9 +66,7 @@ impl Liveness {
         self.state.as_ref()
     }
 
-    /// An empty reason means that it is connected.
-    fn decide(&mut self, reason: String, now: u64) {
-        let connected = reason.is_empty();
+    fn decide(&mut self, connected: bool, reason: String, now: u64) {
         let before = self.state.as_ref().filter(|it| it.connected == connected);
         self.state = Some(PeerState {
             connected,
@@ -130,6 +130,29 @@ mod tests {
         check(
             &[(0, "against"), (1_000, "open"), (1_300, "for")],
             Some((true, 1_300)),
+        );
+    }
+
+    #[test]
+    fn takes_a_loss_without_a_reason_for_a_loss() {
+        let mut liveness = Liveness::new(0);
+        liveness.weigh(Evidence::For, 0);
+        liveness.weigh(Evidence::Open(String::new()), 1_000);
+        liveness.weigh(Evidence::Open(String::new()), 6_000);
+
+        assert!(!liveness.state().unwrap().connected);
+    }
+
+    #[test]
+    fn survives_a_clock_that_is_set_back() {
+        check(
+            &[
+                (900_000, "for"),
+                (900_000, "open"),
+                (1_000, "open"),
+                (6_000, "open"),
+            ],
+            Some((false, 6_000)),
         );
     }
 

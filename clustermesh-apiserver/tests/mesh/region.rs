@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -18,12 +20,14 @@ use super::HANG;
 
 pub(crate) const APISERVER: &str = env!("CARGO_BIN_EXE_clustermesh-apiserver");
 
-/// A certificate authority, and one certificate that serves both ends on loopback.
+/// A certificate authority, with the server's certificate and those of two users.
 pub(crate) struct Authority {
-    ca: String,
-    certificate: String,
-    key: String,
+    /// PEM, by file name.
+    files: Vec<(String, String)>,
 }
+
+/// The server on loopback, an administrator, and a peer: certificates by their common names.
+const NAMES: [&str; 3] = ["server", "root", "remote"];
 
 impl Authority {
     pub(crate) fn new() -> Self {
@@ -33,18 +37,20 @@ impl Authority {
         let ca = params.self_signed(&ca_key).unwrap();
         let issuer = Issuer::new(params, ca_key);
 
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ];
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        Self {
-            ca: ca.pem(),
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
+        let mut files = vec![("ca.crt".to_owned(), ca.pem())];
+        for name in NAMES {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.extended_key_usages = vec![
+                ExtendedKeyUsagePurpose::ClientAuth,
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ];
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            files.push((format!("{name}.crt"), certificate.pem()));
+            files.push((format!("{name}.key"), key.serialize_pem()));
         }
+        Self { files }
     }
 }
 
@@ -64,11 +70,7 @@ impl Region {
         for subdirectory in ["objects", "clustermesh"] {
             fs::create_dir(directory.path().join(subdirectory)).unwrap();
         }
-        for (file, text) in [
-            ("ca.crt", &authority.ca),
-            ("tls.crt", &authority.certificate),
-            ("tls.key", &authority.key),
-        ] {
+        for (file, text) in &authority.files {
             fs::write(directory.path().join(file), text).unwrap();
         }
         Self {
@@ -100,8 +102,8 @@ impl Region {
         let mut text = format!("endpoints:\n- https://{}\n", self.listen);
         for (field, file) in [
             ("trusted-ca", "ca.crt"),
-            ("cert", "tls.crt"),
-            ("key", "tls.key"),
+            ("cert", "remote.crt"),
+            ("key", "remote.key"),
         ] {
             writeln!(text, "{field}-file: {directory}/{file}").unwrap();
         }
@@ -142,9 +144,9 @@ impl Region {
             None => command
                 .args(["--listen", &self.listen.to_string()])
                 .arg("--tls-cert")
-                .arg(path("tls.crt"))
+                .arg(path("server.crt"))
                 .arg("--tls-key")
-                .arg(path("tls.key"))
+                .arg(path("server.key"))
                 .arg("--client-ca")
                 .arg(path("ca.crt")),
         };
@@ -241,9 +243,9 @@ impl Region {
                 .arg("--cacert")
                 .arg(path("ca.crt"))
                 .arg("--cert")
-                .arg(path("tls.crt"))
+                .arg(path("root.crt"))
                 .arg("--key")
-                .arg(path("tls.key")),
+                .arg(path("root.key")),
         };
         command.args(arguments);
         command

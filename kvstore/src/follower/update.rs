@@ -2,6 +2,8 @@
 
 use etcd_client::{Event, EventType, KeyValue};
 
+use super::span::covers;
+
 /// What happened to the followed prefixes, in order.
 ///
 /// ```text
@@ -75,6 +77,6 @@ fn followed(kv: &KeyValue, prefixes: &[String]) -> Option<String> {
     let key = kv.key_str().ok()?;
     prefixes
         .iter()
-        .any(|it| key.starts_with(it.as_str()))
+        .any(|it| covers(it, key))
         .then(|| key.to_owned())
 }

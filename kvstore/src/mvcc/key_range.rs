@@ -19,6 +19,24 @@ enum End {
 }
 
 impl KeyRange {
+    pub fn all() -> Self {
+        Self {
+            start: Vec::new(),
+            end: End::Open,
+        }
+    }
+
+    pub fn key(key: &str) -> Self {
+        Self::of_request(key.as_bytes(), &[])
+    }
+
+    pub fn prefix(prefix: &str) -> Self {
+        Self {
+            start: prefix.into(),
+            end: end_of_prefix(prefix.as_bytes()).map_or(End::Open, End::Before),
+        }
+    }
+
     /// etcd's convention: no end means one key, an end of one zero byte means no bound.
     pub fn of_request(key: &[u8], range_end: &[u8]) -> Self {
         Self {
@@ -48,6 +66,17 @@ impl KeyRange {
         }
     }
 
+    /// The first key, and the first that is not contained unless there is no bound. An empty range
+    /// counts as its start alone.
+    pub(crate) fn interval(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let end = match &self.end {
+            End::Before(end) if !self.is_empty() => Some(end.clone()),
+            End::Before(_) | End::Only => Some([self.start.as_slice(), &[0]].concat()),
+            End::Open => None,
+        };
+        (self.start.clone(), end)
+    }
+
     pub(super) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let start = self.start.as_slice();
         let end = match &self.end {
@@ -58,6 +87,14 @@ impl KeyRange {
         };
         (Bound::Included(start), end)
     }
+}
+
+/// The lowest key above all that start with `prefix`, or `None` if there is no such key.
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|it| *it < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }
 
 #[cfg(test)]

@@ -115,6 +115,11 @@ impl Leases {
         })
     }
 
+    pub(super) fn keys(&self, id: i64) -> impl Iterator<Item = &[u8]> {
+        let lease = self.by_id.get(&id).into_iter();
+        lease.flat_map(|it| &it.keys).map(|it| &**it)
+    }
+
     pub(super) fn ids(&self) -> Vec<i64> {
         self.by_expiry.iter().map(|(_, id)| *id).collect()
     }

@@ -22,6 +22,8 @@ pub enum Refusal {
     LeaseProvided,
     #[error("etcdserver: too large lease TTL")]
     LeaseTtlTooLarge,
+    #[error("etcdserver: permission denied")]
+    PermissionDenied,
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
     #[error("etcdserver: too many operations in txn request")]

@@ -10,15 +10,17 @@ use etcd_client::proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::database::Database;
+use super::gate::Gate;
 use super::status::not_supported;
 
 pub(super) struct Cluster {
     database: Arc<Database>,
+    gate: Gate,
 }
 
 impl Cluster {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
+        Self { database, gate }
     }
 }
 
@@ -26,8 +28,9 @@ impl Cluster {
 impl PbClusterService for Cluster {
     async fn member_list(
         &self,
-        _request: Request<PbMemberListRequest>,
+        request: Request<PbMemberListRequest>,
     ) -> Result<Response<PbMemberListResponse>, Status> {
+        self.gate.permission(&request).check_known()?;
         let member = &self.database.member;
         Ok(Response::new(PbMemberListResponse {
             // Membership has no revision.

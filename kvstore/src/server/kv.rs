@@ -10,15 +10,17 @@ use etcd_client::proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::database::Database;
+use super::gate::Gate;
 use super::status::not_supported;
 
 pub(super) struct Kv {
     database: Arc<Database>,
+    gate: Gate,
 }
 
 impl Kv {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
+        Self { database, gate }
     }
 }
 
@@ -30,6 +32,8 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbRangeRequest>,
     ) -> Result<Response<PbRangeResponse>, Status> {
+        let permission = self.gate.permission(&request);
+        permission.check_range(request.get_ref())?;
         let mut response = self.database.with(|store| store.range(request.get_ref()))?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
@@ -43,9 +47,11 @@ impl PbKvService for Kv {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        let mut response = self
-            .database
-            .with(|store| store.put(request.into_inner()))?;
+        let permission = self.gate.permission(&request);
+        let mut response = self.database.with(|store| {
+            permission.check_put(request.get_ref(), store)?;
+            store.put(request.into_inner())
+        })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
     }
@@ -54,6 +60,8 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
+        let permission = self.gate.permission(&request);
+        permission.check_delete(request.get_ref())?;
         let mut response = self
             .database
             .with(|store| store.delete_range(request.get_ref()))?;
@@ -62,9 +70,11 @@ impl PbKvService for Kv {
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        let mut response = self
-            .database
-            .with(|store| store.txn(request.into_inner()))?;
+        let permission = self.gate.permission(&request);
+        let mut response = self.database.with(|store| {
+            permission.check_txn(request.get_ref(), store)?;
+            store.txn(request.into_inner())
+        })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
     }
@@ -73,6 +83,7 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbCompactionRequest>,
     ) -> Result<Response<PbCompactionResponse>, Status> {
+        self.gate.permission(&request).check_everything()?;
         let revision = self.database.with(|store| {
             store.compact(request.get_ref().revision)?;
             Ok::<_, Status>(store.revision())

@@ -12,15 +12,17 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::database::Database;
+use super::gate::Gate;
 use crate::mvcc::{Refusal, Store};
 
 pub(super) struct Lease {
     database: Arc<Database>,
+    gate: Gate,
 }
 
 impl Lease {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
+        Self { database, gate }
     }
 }
 
@@ -32,6 +34,7 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseGrantRequest>,
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
+        self.gate.permission(&request).check_writer()?;
         let PbLeaseGrantRequest { id, ttl } = request.into_inner();
         let (id, ttl, revision) = self.database.with(|store| {
             let (id, ttl) = grant(store, id, ttl)?;
@@ -49,7 +52,9 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseRevokeRequest>,
     ) -> Result<Response<PbLeaseRevokeResponse>, Status> {
+        let permission = self.gate.permission(&request);
         let revision = self.database.with(|store| {
+            permission.check_lease(request.get_ref().id, store)?;
             store.lease_revoke(request.get_ref().id)?;
             Ok::<_, Status>(store.revision())
         })?;
@@ -62,6 +67,7 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<Streaming<PbLeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        self.gate.permission(&request).check_writer()?;
         let database = Arc::clone(&self.database);
         let answers = request.into_inner().map(move |request| {
             let id = request?.id;
@@ -87,10 +93,12 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseTimeToLiveRequest>,
     ) -> Result<Response<PbLeaseTimeToLiveResponse>, Status> {
+        let permission = self.gate.permission(&request);
         let PbLeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        let (view, revision) = self
-            .database
-            .with(|store| (store.lease(id, Database::now()), store.revision()));
+        let (view, revision) = self.database.with(|store| {
+            permission.check_lease_keys(id, store)?;
+            Ok::<_, Status>((store.lease(id, Database::now()), store.revision()))
+        })?;
         let mut response = PbLeaseTimeToLiveResponse {
             header: self.database.header(revision),
             id,
@@ -107,8 +115,9 @@ impl PbLeaseService for Lease {
 
     async fn lease_leases(
         &self,
-        _request: Request<PbLeaseLeasesRequest>,
+        request: Request<PbLeaseLeasesRequest>,
     ) -> Result<Response<PbLeaseLeasesResponse>, Status> {
+        self.gate.permission(&request).check_writer()?;
         let (ids, revision) = self
             .database
             .with(|store| (store.lease_ids(), store.revision()));

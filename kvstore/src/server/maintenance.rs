@@ -11,6 +11,7 @@ use etcd_client::proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::database::{Database, RAFT_TERM};
+use super::gate::Gate;
 use super::status::not_supported;
 
 /// The etcd release whose behaviour this server follows.
@@ -18,11 +19,12 @@ pub(super) const ETCD_VERSION: &str = "3.4.23";
 
 pub(super) struct Maintenance {
     database: Arc<Database>,
+    gate: Gate,
 }
 
 impl Maintenance {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
+        Self { database, gate }
     }
 }
 
@@ -32,8 +34,9 @@ impl PbMaintenanceService for Maintenance {
 
     async fn status(
         &self,
-        _request: Request<PbStatusRequest>,
+        request: Request<PbStatusRequest>,
     ) -> Result<Response<PbStatusResponse>, Status> {
+        self.gate.permission(&request).check_known()?;
         let (revision, bytes) = self
             .database
             .with(|store| (store.revision(), store.history_bytes()));
@@ -56,8 +59,9 @@ impl PbMaintenanceService for Maintenance {
     /// There is nothing to raise an alarm about.
     async fn alarm(
         &self,
-        _request: Request<PbAlarmRequest>,
+        request: Request<PbAlarmRequest>,
     ) -> Result<Response<PbAlarmResponse>, Status> {
+        self.gate.permission(&request).check_known()?;
         Ok(Response::new(PbAlarmResponse {
             header: self
                 .database
@@ -69,8 +73,9 @@ impl PbMaintenanceService for Maintenance {
     /// Memory needs none.
     async fn defragment(
         &self,
-        _request: Request<PbDefragmentRequest>,
+        request: Request<PbDefragmentRequest>,
     ) -> Result<Response<PbDefragmentResponse>, Status> {
+        self.gate.permission(&request).check_everything()?;
         Ok(Response::new(PbDefragmentResponse {
             header: self
                 .database
@@ -80,8 +85,9 @@ impl PbMaintenanceService for Maintenance {
 
     async fn hash(
         &self,
-        _request: Request<PbHashRequest>,
+        request: Request<PbHashRequest>,
     ) -> Result<Response<PbHashResponse>, Status> {
+        self.gate.permission(&request).check_everything()?;
         let (hash, revision) = self.database.with(|store| store.hash(0))?;
         Ok(Response::new(PbHashResponse {
             header: self.database.header(revision),
@@ -93,6 +99,7 @@ impl PbMaintenanceService for Maintenance {
         &self,
         request: Request<PbHashKvRequest>,
     ) -> Result<Response<PbHashKvResponse>, Status> {
+        self.gate.permission(&request).check_everything()?;
         let response = self.database.with(|store| {
             let (hash, hash_revision) = store.hash(request.get_ref().revision)?;
             Ok::<_, Status>(PbHashKvResponse {

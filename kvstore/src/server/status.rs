@@ -20,6 +20,7 @@ impl From<Refusal> for Status {
             | Refusal::ValueProvided => Code::InvalidArgument,
             Refusal::LeaseExists => Code::FailedPrecondition,
             Refusal::LeaseNotFound => Code::NotFound,
+            Refusal::PermissionDenied => Code::PermissionDenied,
         };
         Self::new(code, refusal.to_string())
     }

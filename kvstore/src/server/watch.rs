@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::database::Database;
+use super::gate::Gate;
 use super::status::stopped;
 use super::watches::Watches;
 
@@ -23,11 +24,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 
 pub(super) struct Watch {
     database: Arc<Database>,
+    gate: Gate,
 }
 
 impl Watch {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
+        Self { database, gate }
     }
 }
 
@@ -39,10 +41,12 @@ impl PbWatchService for Watch {
         &self,
         request: Request<Streaming<PbWatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let permission = self.gate.permission(&request);
+        permission.check_known()?;
         let (responses, receiver) = mpsc::channel(RESPONSES_MAX);
         let stream = Stream {
             database: Arc::clone(&self.database),
-            watches: Watches::default(),
+            watches: Watches::new(permission),
             responses,
         };
         tokio::spawn(stream.run(request.into_inner()));

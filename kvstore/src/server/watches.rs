@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 
 use etcd_client::proto::{PbResponseHeader, PbWatchRequestUnion, PbWatchResponse};
 
+use crate::access::Permission;
 use crate::mvcc::{EventFilter, KeyRange, Store};
 
 /// More watches than any client needs, and few enough for one stream's memory.
 const WATCHES_MAX: usize = 4_096;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watches {
+    /// The client's.
+    permission: Permission,
     by_id: BTreeMap<i64, Watch>,
     next_id: i64,
     /// Progress requests without an answer yet.
@@ -39,6 +42,15 @@ pub(super) struct Step {
 }
 
 impl Watches {
+    pub(super) fn new(permission: Permission) -> Self {
+        Self {
+            permission,
+            by_id: BTreeMap::new(),
+            next_id: 0,
+            progress_requests: 0,
+        }
+    }
+
     pub(super) fn handle_request(
         &mut self,
         request: PbWatchRequestUnion,
@@ -116,6 +128,8 @@ impl Watches {
             "mvcc: duplicate watch ID provided on the WatchStream"
         } else if watch.filter.range.is_empty() {
             "mvcc: watcher range is empty"
+        } else if self.permission.check_read(&watch.filter.range).is_err() {
+            "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
         } else if WATCHES_MAX <= self.by_id.len() {
             "etcdserver: too many watches on one stream"
         } else {
@@ -219,7 +233,7 @@ mod tests {
     #[test]
     fn holds_back_progress_until_nothing_is_left_to_see() {
         let store = store_with(2_500);
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(Permission::everything());
         watch(&mut watches, "k/");
         let progress = PbWatchRequestUnion::ProgressRequest(Default::default());
         assert_eq!(watches.handle_request(progress, store.revision()), None);
@@ -235,7 +249,7 @@ mod tests {
     #[test]
     fn moves_all_watches_on_together_and_repeats_nothing() {
         let store = store_with(2_500);
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(Permission::everything());
         watch(&mut watches, "k/1");
         watch(&mut watches, "k/");
 
@@ -262,7 +276,7 @@ mod tests {
     #[test]
     fn reports_progress_only_of_quiet_watches() {
         let mut store = store_with(1);
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(Permission::everything());
         watch(&mut watches, "k/");
         watch(&mut watches, "other/");
         for watch in watches.by_id.values_mut() {

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     /// Our leases and how many keys each has.
     leases: BTreeMap<i64, usize>,
     dirty: Dirty,
+    /// Keys whose value somebody else changed.
+    contested: BTreeSet<String>,
 }
 
 /// Keys that differ, or may differ, between the desired table and the store.
@@ -68,6 +70,7 @@ impl Plan {
             stored: BTreeMap::new(),
             leases: BTreeMap::new(),
             dirty: Dirty::default(),
+            contested: BTreeSet::new(),
         }
     }
 
@@ -177,6 +180,27 @@ impl Plan {
         self.dirty.deletes.remove(key);
         if self.desired.contains_key(key) {
             self.mark(key.to_owned());
+        }
+    }
+
+    /// Somebody put `value` under `key`, maybe we. The answer waits for [`reassert`](Self::reassert).
+    pub(super) fn handle_put(&mut self, key: &str, value: &[u8]) {
+        let is_as_desired = match self.desired.get(key) {
+            Some(desired) => desired == value,
+            None => !self.known,
+        };
+        if is_as_desired {
+            self.contested.remove(key);
+        } else {
+            self.contested.insert(key.to_owned());
+        }
+    }
+
+    /// Puts again what others changed. To be called now and then: two writers that want different
+    /// things would otherwise fight as fast as the store can.
+    pub(super) fn reassert(&mut self) {
+        for key in std::mem::take(&mut self.contested) {
+            self.mark(key);
         }
     }
 

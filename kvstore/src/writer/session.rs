@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::pin;
+use std::time::Duration;
 
 use etcd_client::{
-    Client, Error, Event, GetOptions, LeaseClient, PutOptions, Txn, TxnOp, WatchFilterType,
-    WatchStream,
+    Client, Error, Event, EventType, GetOptions, LeaseClient, PutOptions, Txn, TxnOp,
+    WatchFilterType, WatchStream,
 };
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,9 @@ const LEASE_REQUESTS_MAX: usize = 16;
 
 /// A lease is renewed three times before it would end.
 const RENEWALS_PER_TTL: u32 = 3;
+
+/// How often what others changed is put again.
+const REASSERT_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     store: Store,
@@ -61,9 +65,7 @@ impl Session {
     ) -> Self {
         let prefixes = options.owned_prefixes.iter();
         Self {
-            spans: prefixes
-                .filter_map(|it| Span::over(std::slice::from_ref(it)))
-                .collect(),
+            spans: prefixes.map(|it| Span::of(it)).collect(),
             store,
             options,
             plan,
@@ -115,13 +117,14 @@ impl Session {
     }
 
     async fn write(&mut self, mut client: Client) -> Result<Infallible, End> {
-        let mut deletions = self.look_around(&client).await?;
+        let mut meddling = self.look_around(&client).await?;
         self.progress.send_modify(|it| {
             it.connected = true;
             it.problem = None;
         });
 
-        let mut renewal = self.renewal_interval();
+        let mut renewal = timer(self.options.lease_ttl / RENEWALS_PER_TTL);
+        let mut reassertion = timer(REASSERT_INTERVAL);
         loop {
             let busy = self.step(&mut client).await?;
             if !busy {
@@ -138,14 +141,15 @@ impl Session {
                 biased;
                 _ = renewal.tick() => self.renew(client.lease_client()).await?,
                 command = self.commands.recv() => self.handle_command(command, Some(&mut client)).await?,
-                events = deletions.next() => self.handle_deletions(&events?),
+                events = meddling.next() => self.handle_events(&events?),
+                _ = reassertion.tick() => self.plan.reassert(),
                 () = idle => (),
             }
         }
     }
 
-    /// Finds out which keys and leases there are, and watches for deletions from then on.
-    async fn look_around(&mut self, client: &Client) -> Result<Deletions, End> {
+    /// Finds out which keys and leases there are, and watches what others do from then on.
+    async fn look_around(&mut self, client: &Client) -> Result<Meddling, End> {
         let mut found = BTreeMap::new();
         let mut revision = 0;
         for span in &self.spans {
@@ -156,17 +160,19 @@ impl Session {
         self.plan.handle_found(found, &alive);
 
         if self.spans.is_empty() {
-            return Ok(Deletions(None));
+            return Ok(Meddling(None));
         }
         let start_revisions = vec![revision + 1; self.spans.len()];
-        let stream = open_watch(
-            client,
-            &self.spans,
-            &start_revisions,
-            &[WatchFilterType::NoPut],
-        )
-        .await?;
-        Ok(Deletions(Some(stream)))
+        // Under a prefix our own writes would come back to us, all of them.
+        let filters = |span: &Span| -> &'static [WatchFilterType] {
+            if span.is_one_key() {
+                &[]
+            } else {
+                &[WatchFilterType::NoPut]
+            }
+        };
+        let stream = open_watch(client, &self.spans, &start_revisions, filters).await?;
+        Ok(Meddling(Some(stream)))
     }
 
     /// Carries out one step; false if there is nothing to do.
@@ -212,10 +218,14 @@ impl Session {
         Ok(())
     }
 
-    fn handle_deletions(&mut self, events: &[Event]) {
-        for kv in events.iter().filter_map(Event::kv) {
-            if let Ok(key) = kv.key_str() {
-                self.plan.handle_deleted(key);
+    fn handle_events(&mut self, events: &[Event]) {
+        for event in events {
+            let Some((kv, Ok(key))) = event.kv().map(|it| (it, it.key_str())) else {
+                continue;
+            };
+            match event.event_type() {
+                EventType::Delete => self.plan.handle_deleted(key),
+                EventType::Put => self.plan.handle_put(key, kv.value()),
             }
         }
     }
@@ -259,13 +269,6 @@ impl Session {
         answers.into_iter().filter_map(Result::transpose).collect()
     }
 
-    fn renewal_interval(&self) -> Interval {
-        let mut interval = interval(self.options.lease_ttl / RENEWALS_PER_TTL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        interval.reset();
-        interval
-    }
-
     fn publish_settled(&self) {
         self.progress.send_if_modified(|it| {
             let changed = it.settled_generation < self.generation;
@@ -275,10 +278,18 @@ impl Session {
     }
 }
 
-/// Deletions under the owned prefixes, our own included.
-struct Deletions(Option<WatchStream>);
+/// Ticks for the first time when `period` is over.
+fn timer(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.reset();
+    interval
+}
 
-impl Deletions {
+/// Deletions under the owned prefixes, and any change of the owned keys; our own included.
+struct Meddling(Option<WatchStream>);
+
+impl Meddling {
     async fn next(&mut self) -> Result<Vec<Event>, End> {
         let Some(stream) = &mut self.0 else {
             return std::future::pending().await;

@@ -159,6 +159,9 @@ async fn lists_again_after_a_restart_that_forgot_everything(kind: Kind) {
     write(&mut client, "cilium/b", "1").await;
     let mut updates = follow(store(server.address()));
     expect_connected_and_listed(&mut updates, 2).await;
+    // From here on it watches; before, a restart would pass for a slow list.
+    write(&mut client, "cilium/b", "2").await;
+    assert!(matches!(next(&mut updates).await, Update::Changed(_)));
 
     let server = server.restart_empty().await;
 

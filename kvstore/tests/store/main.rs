@@ -8,6 +8,7 @@
     reason = "tests print their seeds and what they measured"
 )]
 
+mod access;
 mod differential;
 mod etcdctl;
 mod follower;

@@ -122,7 +122,30 @@ impl Etcd {
         Self::start_on(free_address(), free_address()).await
     }
 
+    /// With mutual TLS, as soon as it listens: `arguments` name the files.
+    pub(crate) async fn start_secure(arguments: &[String]) -> Self {
+        let etcd = Self::spawn(free_address(), free_address(), "https", arguments);
+        eventually("etcd listens", async || {
+            TcpStream::connect(etcd.address).await.is_ok()
+        })
+        .await;
+        etcd
+    }
+
     async fn start_on(address: SocketAddr, peer: SocketAddr) -> Self {
+        let etcd = Self::spawn(address, peer, "http", &[]);
+        eventually("etcd answers", async || {
+            let client = store(address).connect(&Link::default()).await;
+            match client {
+                Ok(mut client) => client.get("ready", None).await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+        etcd
+    }
+
+    fn spawn(address: SocketAddr, peer: SocketAddr, scheme: &str, arguments: &[String]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let child = Command::new("/usr/bin/etcd")
             .arg("--data-dir")
@@ -134,30 +157,22 @@ impl Etcd {
                 "error",
                 "--unsafe-no-fsync",
             ])
-            .arg(format!("--listen-client-urls=http://{address}"))
-            .arg(format!("--advertise-client-urls=http://{address}"))
+            .arg(format!("--listen-client-urls={scheme}://{address}"))
+            .arg(format!("--advertise-client-urls={scheme}://{address}"))
             .arg(format!("--listen-peer-urls=http://{peer}"))
             .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
             .arg(format!("--initial-cluster=test=http://{peer}"))
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("Debian's etcd-server package is needed");
-        let etcd = Self {
+        Self {
             address,
             peer,
             child,
             _data: data,
-        };
-        eventually("etcd answers", async || {
-            let client = store(address).connect(&Link::default()).await;
-            match client {
-                Ok(mut client) => client.get("ready", None).await.is_ok(),
-                Err(_) => false,
-            }
-        })
-        .await;
-        etcd
+        }
     }
 
     async fn restart_empty(self) -> Self {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kvstore::access::{Permission, Rule, Rules, Users};
 use kvstore::config::EtcdConfig;
 use kvstore::server::{Server, ServerTls};
 use kvstore::store::{Link, Store};
@@ -152,18 +153,18 @@ async fn bind_error(tls: ServerTls) -> String {
 }
 
 /// A directory with a few authorities and what they signed.
-struct Files {
+pub(crate) struct Files {
     directory: TempDir,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn ca(&self, name: &str) {
+    pub(crate) fn ca(&self, name: &str) {
         let issuer = issuer(name, KeyPair::generate().unwrap());
         std::fs::write(self.path(&format!("{name}.crt")), issuer.pem()).unwrap();
         std::fs::write(
@@ -173,24 +174,31 @@ impl Files {
         .unwrap();
     }
 
-    fn issue(&self, ca: &str, name: &str, subjects: &[&str]) {
+    /// Credentials in files with `name`, which is their common name too.
+    pub(crate) fn issue(&self, ca: &str, name: &str, subjects: &[&str]) {
         let ca_key = std::fs::read_to_string(self.path(&format!("{ca}.key"))).unwrap();
         let issuer = issuer(ca, KeyPair::from_pem(&ca_key).unwrap());
         let subjects: Vec<String> = subjects.iter().map(|it| (*it).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(subjects)
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
+        let mut params = CertificateParams::new(subjects).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let certificate = params.signed_by(&key, &issuer).unwrap();
         std::fs::write(self.path(&format!("{name}.crt")), certificate.pem()).unwrap();
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn server_tls(&self) -> ServerTls {
+    pub(crate) fn server_tls(&self) -> ServerTls {
         ServerTls {
             cert: self.path("server.crt"),
             key: self.path("server.key"),
             client_ca: self.path("ca.crt"),
+            rules: Rules::new(vec![Rule {
+                users: Users::Prefixed(String::new()),
+                permission: Permission::everything(),
+            }]),
         }
     }
 
@@ -211,11 +219,11 @@ impl Files {
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.directory.path().display().to_string()
     }
 }

@@ -66,6 +66,28 @@ fn rewrites_the_keys_of_a_lost_lease_under_a_new_one() {
 }
 
 #[test]
+fn puts_again_what_others_changed_when_it_is_time() {
+    let mut plan = plan(&[]);
+    plan.handle_put("a", b"before anything is known");
+    plan.set(table("a=1"));
+    drive(&mut plan);
+
+    plan.handle_put("a", b"theirs");
+    assert_eq!(plan.next(), Step::Idle, "not at once");
+    plan.reassert();
+    assert_eq!(drive(&mut plan), "a");
+
+    plan.handle_put("b", b"theirs");
+    plan.reassert();
+    assert_eq!(drive(&mut plan), "-b");
+
+    plan.handle_put("a", b"theirs");
+    plan.handle_put("a", b"1");
+    plan.reassert();
+    assert_eq!(plan.next(), Step::Idle, "somebody put it right");
+}
+
+#[test]
 fn keeps_what_a_reconnect_finds_in_place() {
     let mut plan = plan(&[]);
     plan.set(table("a=1 b=1"));
