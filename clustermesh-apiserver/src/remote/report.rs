@@ -26,7 +26,7 @@ impl Remote {
         }
     }
 
-    /// What an operator should know of this cluster.
+    /// What an operator should know of this cluster beside its [`report`](Self::report).
     pub fn problems(&self) -> Vec<Problem> {
         let name = &self.name;
         let mut problems = Vec::new();
@@ -36,14 +36,6 @@ impl Remote {
                 remedy: format!(
                     "give every cluster its own --cluster-name and --cluster-id, and check that \
                      the configuration file of {name} names the API server of {name}"
-                ),
-            });
-        } else if !self.is_connected() {
-            problems.push(Problem {
-                what: format!("cluster {name} is not connected: {}", self.report().reason),
-                remedy: format!(
-                    "check that the API server of {name} runs, and that the endpoints and \
-                     certificates in its configuration file are right"
                 ),
             });
         }

@@ -139,7 +139,7 @@ fn withdraws_a_cluster_that_is_no_longer_configured() {
     let mut eu = eu.peered_with(&[&us]);
     let mut us = us;
     eu.start();
-    assert!(admin(eu.admin, "/v1/status").contains("cluster us is not connected"));
+    assert!(admin(eu.admin, "/v1/status").contains(r#""state":"lost""#));
     us.start();
     eventually("us", || eu.backends_of("us").contains("10.2.1.10"));
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::{Follower, Lab, Process, Program, binaries, unix_microseconds, wait_for};
+use lab::{Follower, Lab, Process, Program, binaries, wait_for};
 
 use crate::region::{GLOBAL_NAME, Running, edge_address};
 use crate::traffic::{Counts, Traffic};
@@ -115,14 +115,14 @@ impl Clients {
         Ok(Duration::from_micros(at.saturating_sub(from)))
     }
 
-    /// Requests of `region`'s clients since `from`.
+    /// Requests of `region`'s clients that were sent since `from`, or still open then.
     pub(crate) fn http_since(&self, region: &str, from: u64) -> Counts {
-        self.http[region].traffic.counts(from, unix_microseconds())
+        self.http[region].traffic.counts_since(from)
     }
 
-    /// Queries of `region`'s clients since `from`.
+    /// Queries of `region`'s clients that were sent since `from`, or still open then.
     pub(crate) fn dns_since(&self, region: &str, from: u64) -> Counts {
-        self.dns[region].traffic.counts(from, unix_microseconds())
+        self.dns[region].traffic.counts_since(from)
     }
 }
 

@@ -1,10 +1,5 @@
 //! Three regions on one machine, one command: starts them, drives traffic through failures, and
 //! judges what the clients saw.
-#![expect(
-    clippy::print_stdout,
-    reason = "the story's lines and table are the program's output"
-)]
-
 mod clients;
 mod observer;
 mod page;
@@ -56,6 +51,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
+            lab::end_if_interrupted();
             tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
@@ -63,39 +59,52 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<bool> {
-    let logs = prepare(&options.report)?;
+    show_what_the_lab_says();
+    let directory = prepare(&options.report)?;
+    let logs = directory.join("logs");
     let lab = Lab::start(region::plan(), Some(&logs))?;
-    if lab.swept() > 0 {
-        println!(
-            "removed {} things that an interrupted run had left",
-            lab.swept()
-        );
-    }
+    // Not before: until then they may be those of a run that is still going on.
+    clear(&logs)?;
 
     let (report, running) = story::tell(&lab)?;
-    println!("\n{}", table::text(&report, io::stdout().is_terminal()));
+    telling::say(&format!(
+        "\n{}",
+        table::text(&report, io::stdout().is_terminal())
+    ))?;
     write(&options.report, &report)?;
     if options.keep {
-        println!("{}", hints(&lab));
+        telling::say(&hints(&lab)?)?;
         wait_for_the_end();
     }
     running.into_iter().try_for_each(region::Running::stop)?;
     Ok(report.holds())
 }
 
-/// Makes room for the report; the logs of an earlier run go.
+/// What it removes, and that it cleans up.
+fn show_what_the_lab_says() {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .init();
+}
+
+/// Makes the directory of the report, and returns its full path.
 fn prepare(report: &Path) -> Result<PathBuf> {
-    let logs = report.join("logs");
-    let context = || {
+    let made = fs::create_dir_all(report).and_then(|()| fs::canonicalize(report));
+    made.with_context(|| {
         format!(
             "cannot use {}; choose another with --report",
             report.display()
         )
-    };
-    fs::create_dir_all(&logs).with_context(context)?;
-    fs::remove_dir_all(&logs).with_context(context)?;
-    fs::create_dir_all(&logs).with_context(context)?;
-    fs::canonicalize(logs).with_context(context)
+    })
+}
+
+/// Removes the logs of an earlier run.
+fn clear(logs: &Path) -> Result<()> {
+    let cleared = fs::remove_dir_all(logs).and_then(|()| fs::create_dir(logs));
+    cleared.with_context(|| format!("cannot clear {}", logs.display()))
 }
 
 fn write(directory: &Path, report: &Report) -> Result<()> {
@@ -104,38 +113,36 @@ fn write(directory: &Path, report: &Report) -> Result<()> {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!(
+    telling::say(&format!(
         "The page with the timeline: {}",
         directory.join("index.html").display()
-    );
-    Ok(())
+    ))
 }
 
-/// What to try in the running mesh.
-fn hints(lab: &Lab) -> String {
+/// What to try in the running mesh: every line works as it stands, in any directory.
+fn hints(lab: &Lab) -> Result<String> {
     let enter = lab.enter_script().display().to_string();
+    let meshctl = lab::binaries::find("meshctl")?.display().to_string();
     let region = &lab.plan().regions[0];
     let directory = lab.directory().join(&region.name).display().to_string();
     let control = region.control_address();
-    format!(
+    Ok(format!(
         "\
-The mesh is running; Ctrl-C ends it. Try, from another terminal:
+The mesh is running; Ctrl-C ends it. Try, as root in another terminal:
 
-  alias in-lab={enter}
-  export CAUSEWAY_CONTEXT={directory}/context.yaml
-  in-lab eu-control target/debug/meshctl status
-  in-lab eu-control target/debug/meshctl explain service shop/shop
-  in-lab eu-control target/debug/meshctl explain dns shop.global.example --from 10.2.1.20
-  in-lab eu-control target/debug/meshctl explain peer us/us-node-1
-  in-lab eu-node-1/client dig @{control} shop.global.example
-  in-lab eu-node-1/client curl http://{service}/
-  in-lab eu-node-1 wg show
-  in-lab eu-control env ETCDCTL_API=3 etcdctl --endpoints https://{control}:2379 \\
-    --cacert {directory}/ca.crt --cert {directory}/admin-eu.crt --key {directory}/admin-eu.key \\
-    get --prefix cilium/
+  export CAUSEWAY_CONTEXT={directory}/context.yaml ETCDCTL_API=3
+  {enter} eu-control {meshctl} status
+  {enter} eu-control {meshctl} explain service shop/shop
+  {enter} eu-control {meshctl} explain dns shop.global.example --from 10.2.1.20
+  {enter} eu-control {meshctl} explain peer us/us-node-1
+  {enter} eu-node-1/client dig @{control} shop.global.example
+  {enter} eu-node-1/client curl http://{service}/
+  {enter} eu-node-1 wg show
+  {enter} eu-control etcdctl --endpoints {control}:2379 --cacert {directory}/ca.crt \\
+    --cert {directory}/admin-eu.crt --key {directory}/admin-eu.key get --prefix --keys-only cilium/
 ",
         service = region.service_address(region::service().suffix),
-    )
+    ))
 }
 
 /// Sleeps until Ctrl-C, which the lab answers by cleaning up and ending this process.

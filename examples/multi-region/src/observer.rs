@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lab::{Lab, Program, Region, unix_microseconds};
+use lab::{Lab, Region, unix_microseconds};
 use topology::report::{AgentStatus, ClusterState};
 
+use crate::region::agent_status;
 use crate::timeline::{Observation, State};
 
 /// From the end of one round of questions to the next.
 const INTERVAL: Duration = Duration::from_millis(500);
-
-/// An agent that takes longer than this is as good as silent.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What has been seen so far; written by one thread, read by another.
 #[derive(Debug, Default)]
@@ -26,7 +24,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Looks until [`end`](Self::end) is called.
+    /// Looks until the observer is [told to end](Self::end_when_dropped).
     pub(crate) fn watch(&self, lab: &Lab) {
         while !self.done.load(Ordering::SeqCst) {
             for region in &lab.plan().regions {
@@ -40,8 +38,9 @@ impl Observer {
         }
     }
 
-    pub(crate) fn end(&self) {
-        self.done.store(true, Ordering::SeqCst);
+    /// Ends [`watch`](Self::watch) when it is dropped, so also when the story panics.
+    pub(crate) fn end_when_dropped(&self) -> End<'_> {
+        End(self)
     }
 
     pub(crate) fn observations(&self) -> Vec<Observation> {
@@ -49,17 +48,21 @@ impl Observer {
     }
 }
 
+/// See [`Observer::end_when_dropped`].
+#[must_use = "the observer ends as soon as this is dropped"]
+pub(crate) struct End<'a>(&'a Observer);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::SeqCst);
+    }
+}
+
 fn look(lab: &Lab, region: &Region) -> Vec<Observation> {
     let at = unix_microseconds();
-    let url = format!("http://{}:9962/v1/status", region.node_address(1));
-    let curl = Program::new("curl", "curl").arguments(["-s", "--max-time", "1", &*url]);
-    let answer = lab.run(&region.control(), curl, PATIENCE).ok();
-    let status = answer.and_then(|it| serde_json::from_str::<AgentStatus>(&it.stdout).ok());
-    let others = lab
-        .plan()
-        .regions
-        .iter()
-        .filter(|it| it.name != region.name);
+    let status = agent_status(lab, region, 1).ok();
+    let regions = lab.plan().regions.iter();
+    let others = regions.filter(|it| it.name != region.name);
     others
         .map(|other| Observation {
             at,

@@ -70,6 +70,9 @@ fn show(what: &str, style: Style, stopped: &Receiver<Infallible>) {
             }
             return;
         }
+        if lab::interrupted() {
+            return write(style.end());
+        }
         write(&style.line(what, lab::now() - start, count));
     }
 }

@@ -1,5 +1,7 @@
 //! Sets one region up: its certificates, manifests and configuration files, and every process.
 
+mod files;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,10 @@ use lab::{
     Authority, Finished, Kubelet, Lab, ManifestDirectory, Place, Plan, Pod, Process, Program,
     Region, binaries,
 };
+use topology::report::AgentStatus;
+
+pub(crate) use self::files::CITIES;
+use self::files::{context, etcd_config, location, places, zone};
 
 /// The name that the whole world uses for the service.
 pub(crate) const GLOBAL_NAME: &str = "shop.global.example";
@@ -26,43 +32,6 @@ const POD_PORT: u16 = 8080;
 
 /// A command that asks something takes less than this, or hangs.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// A region's place on Earth, in degrees.
-pub(crate) struct City {
-    pub(crate) region: &'static str,
-    pub(crate) name: &'static str,
-    pub(crate) latitude: f64,
-    pub(crate) longitude: f64,
-    pub(crate) country: &'static str,
-    pub(crate) continent: &'static str,
-}
-
-pub(crate) const CITIES: [City; 3] = [
-    City {
-        region: "eu",
-        name: "Frankfurt",
-        latitude: 50.11,
-        longitude: 8.68,
-        country: "DE",
-        continent: "EU",
-    },
-    City {
-        region: "us",
-        name: "Ashburn",
-        latitude: 39.04,
-        longitude: -77.49,
-        country: "US",
-        continent: "NA",
-    },
-    City {
-        region: "ap",
-        name: "Singapore",
-        latitude: 1.35,
-        longitude: 103.82,
-        country: "SG",
-        continent: "AS",
-    },
-];
 
 /// The plan of the example: two shop pods and a client in each region.
 pub(crate) fn plan() -> Plan {
@@ -264,6 +233,11 @@ impl Running {
         lab.run(&self.region.control(), program, COMMAND_TIMEOUT)
     }
 
+    /// What the agent of one of the region's nodes says of itself.
+    pub(crate) fn agent_status(&self, lab: &Lab, node: u8) -> Result<AgentStatus> {
+        agent_status(lab, &self.region, node)
+    }
+
     /// Runs a public tool in the client's pod and returns what it printed.
     pub(crate) fn in_client(&self, lab: &Lab, tool: &str, arguments: &[&str]) -> Result<String> {
         let program = Program::new(tool, tool).arguments(arguments.iter().copied());
@@ -287,6 +261,14 @@ impl Running {
     pub(crate) fn edge_address(&self) -> Ipv4Addr {
         edge_address(&self.region)
     }
+}
+
+/// What a node's agent says of itself, asked from the region's control host.
+pub(crate) fn agent_status(lab: &Lab, region: &Region, node: u8) -> Result<AgentStatus> {
+    let url = format!("http://{}:9962/v1/status", region.node_address(node));
+    let curl = Program::new("curl", "curl").arguments(["-sS", "--max-time", "1", &*url]);
+    let answer = succeeded("curl", lab.run(&region.control(), curl, COMMAND_TIMEOUT)?)?;
+    serde_json::from_str(&answer).with_context(|| format!("{url} answered {answer:?}"))
 }
 
 /// Waits for the daemon at `address` to say that it is ready.
@@ -383,85 +365,6 @@ fn edge(region: &Region) -> Result<Program> {
     Ok(Program::new("lab-edge", binaries::find("lab-edge")?)
         .arguments(["--listen", &*format!("{}:80", edge_address(region))])
         .arguments(upstreams.flat_map(|it| ["--upstream".to_owned(), it])))
-}
-
-/// The zone that every region serves: the nearest region whose edge is well.
-fn zone(plan: &Plan) -> String {
-    let edges: Vec<String> = plan
-        .regions
-        .iter()
-        .map(|it| format!("'{}'", edge_address(it)))
-        .collect();
-    let edges = edges.join(", ");
-    let (interval, timeout) = (PROBE_INTERVAL.as_secs(), PROBE_TIMEOUT.as_secs());
-    format!(
-        "\
-$TTL 60
-@        IN SOA ns hostmaster 1 3600 600 604800 5
-@        IN NS  ns
-ns       IN A   {control}
-; The nearest region whose edge answers for its own pods; all of them if none does.
-shop   5 IN LUA A ( \"ifurlup('http://{GLOBAL_NAME}/healthz', {{{{{edges}}}}}, \"
-                    \"{{selector='pickclosest', interval={interval}, timeout={timeout}}})\" )
-; The same by a connect to the port, and without any check.
-tcp    5 IN LUA A \"ifportup(80, {{{edges}}}, {{selector='pickclosest', interval={interval}, timeout={timeout}}})\"
-near   5 IN LUA A \"pickclosest({{{edges}}})\"
-",
-        control = plan.regions[0].control_address(),
-    )
-}
-
-/// Where the regions' hosts and pods are, which no public database knows.
-fn places(plan: &Plan) -> String {
-    let mut text = String::new();
-    for region in &plan.regions {
-        let city = city(&region.name);
-        for prefix in [region.underlay, region.pod_range()] {
-            text.push_str(&format!(
-                "- prefix: {prefix}\n  name: {}\n  latitude: {}\n  longitude: {}\n  \
-                 country: {}\n  continent: {}\n",
-                city.name, city.latitude, city.longitude, city.country, city.continent,
-            ));
-        }
-    }
-    text
-}
-
-fn city(region: &str) -> &'static City {
-    let found = CITIES.iter().find(|it| it.region == region);
-    found.expect("the plan has the regions of the table")
-}
-
-fn location(region: &str) -> (f64, f64) {
-    let city = city(region);
-    (city.latitude, city.longitude)
-}
-
-fn context(region: &Region) -> String {
-    let control = region.control_address();
-    let agents = region.node_numbers();
-    let agents = agents.map(|it| format!("\"http://{}:9962\"", region.node_address(it)));
-    let agents: Vec<String> = agents.collect();
-    format!(
-        "cluster: {}\napiservers: [\"http://{control}:9962\"]\nagents: [{}]\n\
-         dns: [\"http://{control}:9963\"]\n",
-        region.name,
-        agents.join(", "),
-    )
-}
-
-/// An etcd client's configuration, in the schema of etcd and Cilium.
-fn etcd_config(address: Ipv4Addr, directory: &Path, client: &str) -> String {
-    let directory = directory.display();
-    format!(
-        "\
-endpoints:
-- https://{address}:2379
-trusted-ca-file: {directory}/ca.crt
-cert-file: {directory}/{client}.crt
-key-file: {directory}/{client}.key
-"
-    )
 }
 
 fn directory(lab: &Lab, region: &Region) -> PathBuf {

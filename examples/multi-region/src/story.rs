@@ -1,5 +1,6 @@
 //! The story of three regions: what happens, in which order, and what must hold after each step.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -30,6 +31,10 @@ const HEAL_GOAL: Duration = Duration::from_secs(5);
 /// Quiet traffic between the steps, for the eye and for the counts.
 const CALM: Duration = Duration::from_secs(2);
 
+/// What the requests of a failover need at least, and tunnels without traffic never: a handshake
+/// and keep-alives are some hundred bytes.
+const TUNNEL_BYTES: u64 = 10_000;
+
 /// How often the marker stands in a payload: some sixty full packets.
 const MARKERS: usize = 4_000;
 
@@ -42,6 +47,7 @@ pub(crate) fn tell(lab: &Lab) -> Result<(Report, Vec<Running>)> {
         let running = start(lab)?;
         drop(progress);
 
+        let end = observer.end_when_dropped();
         scope.spawn(|| observer.watch(lab));
         let mut story = Story {
             lab,
@@ -50,9 +56,8 @@ pub(crate) fn tell(lab: &Lab) -> Result<(Report, Vec<Running>)> {
             started,
             steps: Vec::new(),
         };
-        let told = story.run();
-        observer.end();
-        told?;
+        story.run()?;
+        drop(end);
         Ok(story.end(&observer))
     })
 }
@@ -81,7 +86,7 @@ impl Story<'_> {
     fn run(&mut self) -> Result<()> {
         self.step(
             1,
-            "Converged: every node knows all clusters, services and tunnels",
+            "Converged: every node knows all clusters, services, identities and tunnels",
             Self::converge,
         )?;
         if !self.steps.iter().all(Step::holds) {
@@ -127,6 +132,7 @@ impl Story<'_> {
             self.running.iter_mut().try_for_each(Running::check)?;
             Ok(measures)
         });
+        lab::end_if_interrupted();
         drop(progress);
 
         let (measures, failure) = match outcome {
@@ -142,7 +148,7 @@ impl Story<'_> {
             ended: self.seconds_now(),
             failure,
         };
-        telling::print_step(&step);
+        telling::say(&telling::step(&step))?;
         self.steps.push(step);
         self.calm()
     }
@@ -161,10 +167,44 @@ impl Story<'_> {
         }
         let took = unix_microseconds().saturating_sub(self.started);
         self.clients = Clients::start(self.lab, &self.running)?;
-        Ok(vec![telling::fact(
-            "from the first process",
-            seconds(Duration::from_micros(took)),
-        )])
+        Ok(vec![
+            telling::fact(
+                "from the first process",
+                seconds(Duration::from_micros(took)),
+            ),
+            self.knowledge()?,
+        ])
+    }
+
+    /// Whether every agent knows all that there is, which is the same for all, and known to us.
+    fn knowledge(&self) -> Result<Measure> {
+        let known = |clusters, services, identities, tunnels| {
+            format!(
+                "{clusters} clusters, {services} services, {identities} identities, {tunnels} tunnels"
+            )
+        };
+        let mut values = BTreeSet::new();
+        for running in &self.running {
+            for node in running.region().node_numbers() {
+                let status = running.agent_status(self.lab, node)?;
+                let clusters = || status.clusters.iter().filter(|it| it.synced);
+                values.insert(known(
+                    clusters().count(),
+                    clusters().map(|it| it.services).sum(),
+                    clusters().map(|it| it.identities).sum(),
+                    status.tunnels.iter().filter(|it| it.up).count(),
+                ));
+            }
+        }
+        let value: Vec<String> = values.into_iter().collect();
+        // In every region a shop and two identities; tunnels to the two nodes of each other one.
+        let regions = self.running.len();
+        let expected = known(regions, regions, 2 * regions, 2 * (regions - 1));
+        Ok(telling::expected(
+            "every node knows",
+            &value.join("; "),
+            &expected,
+        ))
     }
 
     fn serve_locally(&mut self) -> Result<Vec<Measure>> {
@@ -193,6 +233,7 @@ impl Story<'_> {
     }
 
     fn fail_over(&mut self) -> Result<Vec<Measure>> {
+        let sent_before = self.sent("eu", "us")?;
         let from = unix_microseconds();
         for shop in &mut self.running_mut("eu").shops {
             shop.kill()?;
@@ -203,9 +244,27 @@ impl Story<'_> {
             at_most("eu clients served by us after", served, FAILOVER_GOAL),
             at_most("DNS of eu answers us after", resolved, DNS_GOAL),
             telling::failed("eu requests meanwhile", self.clients.http_since("eu", from)),
+            none_failed("eu queries failed", self.clients.dns_since("eu", from)),
+            telling::at_least(
+                "bytes sent through the tunnels from eu to us",
+                self.sent("eu", "us")?.saturating_sub(sent_before),
+                TUNNEL_BYTES,
+            ),
         ];
         measures.extend(self.untouched(&["us", "ap"], from));
         Ok(measures)
+    }
+
+    /// How many bytes the nodes of a region have sent through their tunnels to another's.
+    fn sent(&self, from: &str, to: &str) -> Result<u64> {
+        let running = self.running(from);
+        let mut bytes = 0;
+        for node in running.region().node_numbers() {
+            let status = running.agent_status(self.lab, node)?;
+            let tunnels = status.tunnels.iter().filter(|it| it.cluster.as_str() == to);
+            bytes += tunnels.map(|it| it.sent_bytes).sum::<u64>();
+        }
+        Ok(bytes)
     }
 
     fn encrypt(&mut self) -> Result<Vec<Measure>> {
@@ -259,11 +318,12 @@ impl Story<'_> {
         let said = status
             .stdout
             .lines()
-            .any(|it| it.contains("us") && it.contains("lost"));
+            .any(|it| it.starts_with("us ") && it.contains("lost"));
         let mut measures = vec![
             at_most("eu clients served by ap after", served, FAILOVER_GOAL),
             at_most("DNS of eu answers ap after", resolved, DNS_SILENCE_GOAL),
             telling::failed("eu requests meanwhile", self.clients.http_since("eu", from)),
+            none_failed("eu queries failed", self.clients.dns_since("eu", from)),
             telling::expected(
                 "meshctl status in eu",
                 &format!(
@@ -292,11 +352,14 @@ impl Story<'_> {
         let well = Duration::from_micros(unix_microseconds().saturating_sub(from));
         let served = self.clients.served(&region.name, "eu", from)?;
         let resolved = self.clients.resolved(&region.name, "eu", from)?;
-        Ok(vec![
+        let mut measures = vec![
             at_most("eu clients served by eu after", served, HEAL_GOAL),
             at_most("DNS of eu answers eu after", resolved, HEAL_GOAL),
             at_most("meshctl status is well everywhere after", well, HEAL_GOAL),
-        ])
+        ];
+        // Back to the start.
+        measures.extend(self.serve_locally()?);
+        Ok(measures)
     }
 
     fn wait_until_well(&self, index: usize) -> Result<()> {

@@ -77,11 +77,13 @@ impl Traffic {
 
     /// Counts what was sent from `from` up to, and without, `to`.
     pub(crate) fn counts(&self, from: u64, to: u64) -> Counts {
-        let window = self.between(from, to);
-        window.fold(Counts::default(), |counts, it| Counts {
-            total: counts.total + 1,
-            failed: counts.failed + u64::from(matches!(it.seen, Seen::Failed(_))),
-        })
+        Counts::of(self.between(from, to))
+    }
+
+    /// Counts what a change at `from` can have touched: what was sent since, and what was sent
+    /// before and had no answer yet.
+    pub(crate) fn counts_since(&self, from: u64) -> Counts {
+        Counts::of(self.samples().filter(|it| from <= it.ended))
     }
 
     /// How often each region was the answer to what was sent from `from` up to, and without, `to`.
@@ -154,6 +156,15 @@ impl Traffic {
     }
 }
 
+impl Counts {
+    fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Self {
+        samples.fold(Self::default(), |counts, it| Self {
+            total: counts.total + 1,
+            failed: counts.failed + u64::from(matches!(it.seen, Seen::Failed(_))),
+        })
+    }
+}
+
 impl Seen {
     pub(crate) fn is_region(&self, region: &str) -> bool {
         matches!(self, Self::Region(it) if it == region)
@@ -216,6 +227,23 @@ mod tests {
         assert_eq!(
             regions,
             BTreeMap::from([("eu".into(), 1), ("us".into(), 2)])
+        );
+    }
+
+    #[test]
+    fn a_request_that_is_open_at_a_change_counts_as_after_it() {
+        let traffic = traffic("e x u");
+        let counts = |from| traffic.counts_since(from);
+        let (total, failed) = (2, 1);
+
+        assert_eq!(counts(sent(1)), Counts { total, failed });
+        assert_eq!(counts(ended(1)), Counts { total, failed });
+        assert_eq!(
+            counts(ended(1) + 1),
+            Counts {
+                total: 1,
+                failed: 0
+            }
         );
     }
 

@@ -45,17 +45,19 @@ pub(crate) fn kill(directory: &Path) -> Result<()> {
     })
 }
 
-/// Removes the groups below `directory` and itself; there must be no process in them.
+/// Removes the groups below `directory` and itself; whatever was in them must have been killed.
 pub(crate) fn remove(directory: &Path) -> Result<()> {
     for child in children(directory) {
         remove(&child)?;
     }
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
+    let what = format!("the control group {} to be empty", directory.display());
+    wait_for(&what, DEATH, || match fs::remove_dir(directory) {
+        Ok(()) => Ok(Some(())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(())),
+        // The threads of a process go after the process is listed no more.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+    })
 }
 
 /// The process ids in the groups below `directory`.

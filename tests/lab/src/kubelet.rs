@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::interrupt::interrupted;
 use crate::manifest_directory::ManifestDirectory;
 use crate::manifests::{self, Endpoint, Service};
 use crate::namespace;
@@ -102,7 +103,9 @@ impl Prober {
             if before == self.endpoints() {
                 continue;
             }
-            if let Err(error) = self.write() {
+            if let Err(error) = self.write()
+                && !interrupted()
+            {
                 tracing::warn!(
                     region = self.region.name,
                     "cannot write endpoints: {error:#}"

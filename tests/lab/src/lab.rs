@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, mount};
 
 use crate::internet::Internet;
-use crate::interrupt::CleanUpOnInterrupt;
+use crate::interrupt::{self, CleanUpOnInterrupt};
 use crate::leftovers::{self, leftovers};
 use crate::lock::{AnotherRun, Lock};
 use crate::place::Place;
@@ -43,13 +43,14 @@ impl Lab {
             rustix::process::geteuid().is_root(),
             "run as root: it makes network namespaces"
         );
-        let lock = Lock::acquire()?;
-        let swept = sweep()?;
+        let cgroups = cgroup::directory()?;
+        interrupt::install();
         let ground = Ground {
+            lock: Some(Lock::acquire()?),
             _clean_up: CleanUpOnInterrupt::new(),
-            cgroups: cgroup::directory()?,
-            lock: Some(lock),
+            cgroups,
         };
+        let swept = sweep()?;
         let logs = logs.map_or_else(|| ground::path("logs"), Path::to_owned);
         ground.prepare(&plan, &logs)?;
 
@@ -166,6 +167,7 @@ struct Ground {
 impl Ground {
     /// Makes the directories, control groups and mounts of every place.
     fn prepare(&self, plan: &Plan, logs: &Path) -> Result<()> {
+        let _permission = ground::permission();
         for name in ["namespaces", "bpf", "wireguard", "outputs"] {
             create(&ground::path(name))?;
         }
@@ -173,6 +175,9 @@ impl Ground {
         if !Path::new(ground::WIREGUARD_SOCKETS).exists() {
             create(Path::new(ground::WIREGUARD_SOCKETS))?;
             fs::write(ground::path("made-wireguard-sockets"), "")?;
+        }
+        if !leftovers::is_mounted(ground::NAMESPACES) {
+            fs::write(ground::path("made-namespaces"), "")?;
         }
         let data_only = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("bpf", ground::path("bpf"), "bpf", data_only, None)
@@ -199,11 +204,12 @@ impl Drop for Ground {
 
 /// Removes what a killed run has left, and says how much that was.
 fn sweep() -> Result<usize> {
+    let _permission = ground::permission();
     let left = leftovers();
     if !left.is_empty() {
         tracing::info!(
-            things = left.len(),
-            "removing what an interrupted run has left"
+            "removing what an interrupted run has left: {}",
+            leftovers::summary(&left)
         );
         leftovers::remove().context("cannot remove what an interrupted run has left")?;
     }

@@ -31,6 +31,27 @@ pub fn leftovers() -> Vec<String> {
     found
 }
 
+/// How many there are of each kind, in words: `2 processes, 1 directory`.
+pub(crate) fn summary(found: &[String]) -> String {
+    // With the plural of each kind that `leftovers` names.
+    const KINDS: [(&str, &str); 5] = [
+        ("process", "processes"),
+        ("control group", "control groups"),
+        ("mount", "mounts"),
+        ("namespace", "namespaces"),
+        ("directory", "directories"),
+    ];
+    let counts = KINDS.iter().filter_map(|(one, many)| {
+        let count = found.iter().filter(|it| it.starts_with(one)).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {many}")),
+        }
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 /// Removes everything that [`leftovers`] finds; a failure does not stop it from trying the rest.
 ///
 /// # Errors
@@ -73,6 +94,12 @@ fn mounts() -> Vec<String> {
         .collect()
 }
 
+/// Whether something is mounted exactly there.
+pub(crate) fn is_mounted(point: &str) -> bool {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    table.lines().any(|it| it.split(' ').nth(1) == Some(point))
+}
+
 fn remove_directory() -> Result<()> {
     if !Path::new(ground::DIRECTORY).exists() {
         return Ok(());
@@ -81,6 +108,31 @@ fn remove_directory() -> Result<()> {
         // It stays if somebody else has come to use it.
         let _used = fs::remove_dir(ground::WIREGUARD_SOCKETS);
     }
+    let names = fs::read_dir(ground::NAMESPACES).into_iter().flatten();
+    if ground::path("made-namespaces").exists() && names.count() == 0 {
+        // `ip` has mounted it on itself for its first namespace, and takes it as it finds it.
+        let _used = unmount(ground::NAMESPACES, UnmountFlags::empty());
+        let _used = fs::remove_dir(ground::NAMESPACES);
+    }
     fs::remove_dir_all(ground::DIRECTORY)
         .with_context(|| format!("cannot remove {}", ground::DIRECTORY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_up_what_is_left() {
+        let found = [
+            "process 7",
+            "process 8",
+            "mount /a",
+            "namespace cw-eu-router",
+        ];
+        let found = found.map(str::to_owned);
+
+        assert_eq!(summary(&found), "2 processes, 1 mount, 1 namespace");
+        assert_eq!(summary(&[]), "");
+    }
 }

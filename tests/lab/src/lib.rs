@@ -39,6 +39,7 @@ pub use certificates::{Authority, CredentialFiles, Credentials};
 pub use clock::{now, unix_microseconds};
 pub use follow::Follower;
 pub use internet::Internet;
+pub use interrupt::{end_if_interrupted, interrupted};
 pub use kubelet::Kubelet;
 pub use lab::Lab;
 pub use leftovers::leftovers;
