@@ -394,7 +394,6 @@ fn explains_an_unusable_start() {
 }
 
 #[test]
-#[ignore = "needs Debian's package wireguard-go"]
 fn talks_with_wireguard_go() {
     for family in [Family::V4, Family::V6] {
         let Pair { mut east, mut west } = Pair::without_devices(family);
