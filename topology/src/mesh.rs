@@ -201,24 +201,12 @@ impl Mesh {
         if self.stale.is_empty() {
             return;
         }
-        let gone: Vec<Key> = self
-            .stale
-            .iter()
-            .filter(|it| self.is_gone(it))
-            .cloned()
-            .collect();
-        // Peers first: a cluster without one is removed whole.
-        let (peers, others): (Vec<Key>, Vec<Key>) =
-            gone.into_iter().partition(|it| matches!(it, Key::Peer(_)));
-        peers.iter().chain(&others).for_each(|it| self.remove(it));
-
-        let orphans: Vec<Key> = self
-            .stale
-            .iter()
-            .filter(|it| self.is_gone(it))
-            .cloned()
-            .collect();
-        orphans.iter().for_each(|it| self.remove(it));
+        // The peer that goes in the first pass takes the rest of its cluster along in the second.
+        for _pass in 0..2 {
+            let gone = self.stale.iter().filter(|it| self.is_gone(it));
+            let gone: Vec<Key> = gone.cloned().collect();
+            gone.iter().for_each(|it| self.remove(it));
+        }
     }
 
     fn is_gone(&self, key: &Key) -> bool {

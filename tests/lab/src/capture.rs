@@ -120,18 +120,6 @@ impl Captured {
         );
         Ok(inspection)
     }
-
-    /// Keeps the file at `path`.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be copied there.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let copied = fs::copy(file(self.directory.path()), path);
-        copied
-            .map(drop)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
 }
 
 fn file(directory: &Path) -> PathBuf {
