@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use kvstore::server::ServerTls;
-use topology::id::{ClusterId, ClusterName};
+use topology::id::{ClusterId, ClusterName, MeshSize};
 
 use crate::users;
 
@@ -19,9 +19,19 @@ pub struct Config {
     #[arg(long, env = "CAUSEWAY_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: ClusterName,
 
-    /// Number of this cluster in the mesh, 1 to 255
-    #[arg(long, env = "CAUSEWAY_CLUSTER_ID", value_name = "N", value_parser = cluster_id)]
+    /// Number of this cluster in the mesh, 1 to --max-connected-clusters
+    #[arg(long, env = "CAUSEWAY_CLUSTER_ID", value_name = "N")]
     pub cluster_id: ClusterId,
+
+    /// How many clusters the mesh may have, 255 or 511; the same in every cluster of it, because it
+    /// decides how identities are numbered
+    #[arg(
+        long,
+        env = "CAUSEWAY_MAX_CONNECTED_CLUSTERS",
+        value_name = "N",
+        default_value_t
+    )]
+    pub max_connected_clusters: MeshSize,
 
     /// Directory of Kubernetes manifests (.yaml, .yml, .json) to publish, watched for changes
     #[arg(
@@ -132,16 +142,14 @@ impl Config {
                 self.listen.port()
             ));
         }
+        let (id, mesh) = (self.cluster_id, self.max_connected_clusters);
+        if mesh.clusters() < id.get() {
+            return Err(format!(
+                "--cluster-id {id} is too high for a mesh of {mesh} clusters; choose a lower one, or \
+                 --max-connected-clusters 511 in every cluster of the mesh"
+            ));
+        }
         Ok(())
-    }
-}
-
-/// Upstream's default mesh of 255 clusters: a 256th would number its identities differently.
-fn cluster_id(text: &str) -> Result<ClusterId, String> {
-    let id: ClusterId = text.parse().map_err(|error| format!("{error}"))?;
-    match id.get() {
-        1..=crate::publish::MAX_CONNECTED_CLUSTERS => Ok(id),
-        _ => Err("a mesh has at most 255 clusters".to_owned()),
     }
 }
 
@@ -212,10 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn accepts_the_cluster_ids_of_a_mesh_of_255() {
-        assert!(cluster_id("255").is_ok());
-        for bad in ["0", "256", "511", "x"] {
-            assert!(cluster_id(bad).is_err(), "{bad}");
+    fn refuses_a_cluster_id_that_the_mesh_has_no_number_for() {
+        let check = |id, size| {
+            let arguments = ["--cluster-id", id, "--max-connected-clusters", size];
+            let common = ["apiserver", "--cluster-name", "eu", "--objects", "x"];
+            let plain = ["--insecure-loopback", "--listen", "127.0.0.1:0"];
+            let all = common.iter().chain(&plain).chain(&arguments);
+            Config::try_parse_from(all).is_ok_and(|it| it.check().is_ok())
+        };
+
+        assert!(check("255", "255"));
+        assert!(check("511", "511"));
+        assert!(!check("256", "255"));
+        for (id, size) in [("0", "255"), ("512", "511"), ("x", "255"), ("1", "256")] {
+            assert!(!check(id, size), "{id} of {size}");
         }
     }
 

@@ -31,9 +31,6 @@ pub const REMOVAL_GRACE: u64 = 180_000;
 /// `per-cluster-ready-timeout`.
 pub const CONNECT_GRACE: u64 = 15_000;
 
-/// A mesh has at most 255 clusters, one of which is this one.
-const REMOTES_MAX: usize = 254;
-
 /// Everything that can change the model.
 #[derive(Debug)]
 pub enum Input {
@@ -204,7 +201,7 @@ impl Model {
                 .peerings
                 .entry(name.clone())
                 .or_insert_with(|| Peering {
-                    remote: Remote::new(name.clone(), now),
+                    remote: Remote::new(name.clone(), self.cluster.mesh, now),
                     config: (*config).clone(),
                     generation: 0,
                     is_shown: false,
@@ -248,8 +245,9 @@ impl Model {
             if name == self.cluster.name {
                 continue;
             }
-            if configs.len() == REMOTES_MAX {
-                let problem = format!("{name}: a mesh has at most {REMOTES_MAX} remote clusters");
+            let clusters = self.cluster.mesh.clusters();
+            if configs.len() + 1 == clusters as usize {
+                let problem = format!("{name}: the mesh has at most {clusters} clusters");
                 self.configuration_problems.push(problem);
                 continue;
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use topology::id::{ClusterId, ClusterName};
+use topology::id::{ClusterId, ClusterName, MeshSize};
 use topology::record::{Capabilities, ClusterConfig, Key, Kind, Record};
 
 use crate::annotation;
@@ -15,11 +15,12 @@ mod endpoint_slice;
 mod node;
 mod service;
 
-/// The own cluster's name and number in the mesh.
+/// The own cluster's name and number in a mesh of a certain size.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cluster {
     pub name: ClusterName,
     pub id: ClusterId,
+    pub mesh: MeshSize,
 }
 
 /// Keys of the store to values.
@@ -72,15 +73,12 @@ fn cluster_config(cluster: &Cluster) -> ClusterConfig {
         capabilities: Capabilities {
             synced_canaries: true,
             cached: false,
-            max_connected_clusters: MAX_CONNECTED_CLUSTERS,
+            max_connected_clusters: cluster.mesh.clusters(),
             service_exports_enabled: Some(false),
             endpoint_slices_export_mode: "services-and-endpointslices".to_owned(),
         },
     }
 }
-
-/// Upstream's default, which leaves 16 bits of an identity to the cluster.
-pub const MAX_CONNECTED_CLUSTERS: u32 = 255;
 
 /// A publication in the making.
 struct Draft<'a> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kvstore::follower::{self, Update};
 use topology::diff::Change;
-use topology::id::{ClusterId, ClusterName};
+use topology::id::{ClusterId, ClusterName, MeshSize};
 use topology::record::{ClusterConfig, Key, Kind, PeerState, Record};
 
 use crate::publish::Table;
@@ -32,6 +32,7 @@ pub type TakenIds = BTreeMap<ClusterId, ClusterName>;
 #[derive(Debug)]
 pub struct Remote {
     name: ClusterName,
+    mesh: MeshSize,
     link: Link,
     liveness: Liveness,
     /// The last one that was acceptable.
@@ -75,9 +76,10 @@ pub struct Step {
 }
 
 impl Remote {
-    pub fn new(name: ClusterName, now_unix_milliseconds: u64) -> Self {
+    pub fn new(name: ClusterName, mesh: MeshSize, now_unix_milliseconds: u64) -> Self {
         Self {
             name,
+            mesh,
             liveness: Liveness::new(now_unix_milliseconds),
             link: Link::Down {
                 reason: "not connected yet".to_owned(),
@@ -231,7 +233,7 @@ impl Remote {
 
     /// Checks a cluster-config, and takes what follows from a new one.
     fn accept(&mut self, value: &[u8], taken: &TakenIds, step: &mut Step) {
-        let config = match contract::check_config(&self.name, value, taken) {
+        let config = match contract::check_config(&self.name, value, taken, self.mesh) {
             Ok(config) => config,
             Err(refusal) => {
                 self.refusal = Some(refusal);
@@ -267,7 +269,7 @@ impl Remote {
         let mirrored = key.mirrored();
         // Also when its value is refused: the key is there, so the old value is not gone.
         self.stale.entry(kind).or_default().remove(&mirrored);
-        if let Err(error) = Record::decode(&key, &record.value, self.id()) {
+        if let Err(error) = Record::decode(&key, &record.value, self.config.as_ref()) {
             self.rejections
                 .count(contract::reason(&error), &record.key, &error);
             return;

@@ -50,6 +50,7 @@ pub async fn serve(config: Config, mut process: Process) -> anyhow::Result<()> {
     let cluster = Cluster {
         name: config.cluster_name,
         id: config.cluster_id,
+        mesh: config.max_connected_clusters,
     };
     let owner = Owner {
         model: Model::new(cluster.clone(), process.clock.unix_milliseconds()),

@@ -9,6 +9,7 @@ use clustermesh_apiserver::manifest;
 use clustermesh_apiserver::publish::{Cluster, Table, publish};
 use proptest::prelude::*;
 use serde::Deserialize;
+use topology::id::MeshSize;
 
 const OBJECTS: &str = include_str!("golden/alpha-k8s-objects.json");
 const RECORDS: &str = include_str!("golden/alpha-etcd.jsonl");
@@ -98,6 +99,7 @@ fn alpha() -> Cluster {
     Cluster {
         name: "alpha".parse().unwrap(),
         id: 1.try_into().unwrap(),
+        mesh: MeshSize::default(),
     }
 }
 

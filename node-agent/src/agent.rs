@@ -115,15 +115,16 @@ async fn start(
         .context("the agent cannot go on")
 }
 
-/// The own cluster's records, the mirrored ones of all others, and our own kinds: each as wide as the
-/// store permits agents to read, and the canaries last.
+/// The own cluster's records, the mirrored ones of all others, and our own kinds for
+/// agents; the canaries last.
 fn prefixes() -> Vec<String> {
     [
         "cilium/cluster-config/",
         "cilium/state/",
         "cilium/cache/",
         "cilium/synced/",
-        "causeway/",
+        "causeway/state/",
+        "causeway/synced/",
     ]
     .map(str::to_owned)
     .into()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::ParseIntError;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -20,16 +21,79 @@ impl ClusterId {
         self.0
     }
 
-    /// The identities that this cluster may allocate, in a mesh of at most 255 clusters: 65,536
-    /// numbers that share the cluster's id in bits 16 to 23.
-    pub fn identity_range(self) -> std::ops::RangeInclusive<u32> {
-        let first = self.0 << IDENTITY_BITS;
-        first..=first + (1 << IDENTITY_BITS) - 1
+    /// The identities that this cluster may allocate in a mesh of `size`: 65,536 numbers that share
+    /// the cluster's id in bits 16 to 23, or 32,768 that share it in bits 15 to 23.
+    pub fn identity_range(self, size: MeshSize) -> RangeInclusive<u32> {
+        let bits = IDENTITY_BITS - size.cluster_bits();
+        let first = self.0 << bits;
+        first..=first + (1 << bits) - 1
     }
 }
 
-/// Bits of an identity below the cluster's id, in a mesh of at most 255 clusters.
-const IDENTITY_BITS: u32 = 16;
+/// Bits of an identity that one cluster of a mesh may allocate.
+const IDENTITY_BITS: u32 = 24;
+
+/// How many clusters a mesh may have (`maxConnectedClusters`): what identities leave room for.
+///
+/// Clusters of one mesh must agree on it, because it decides how identities are numbered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub enum MeshSize {
+    /// Upstream's default.
+    #[default]
+    Of255,
+    Of511,
+}
+
+impl MeshSize {
+    /// The highest cluster id, which is also how many clusters there may be.
+    pub fn clusters(self) -> u32 {
+        match self {
+            Self::Of255 => 255,
+            Self::Of511 => 511,
+        }
+    }
+
+    fn cluster_bits(self) -> u32 {
+        match self {
+            Self::Of255 => 8,
+            Self::Of511 => 9,
+        }
+    }
+}
+
+impl TryFrom<u32> for MeshSize {
+    type Error = InvalidId;
+
+    fn try_from(clusters: u32) -> Result<Self, InvalidId> {
+        match clusters {
+            255 => Ok(Self::Of255),
+            511 => Ok(Self::Of511),
+            _ => Err(InvalidId::MeshSize(clusters)),
+        }
+    }
+}
+
+impl From<MeshSize> for u32 {
+    fn from(size: MeshSize) -> Self {
+        size.clusters()
+    }
+}
+
+impl FromStr for MeshSize {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let clusters: u32 = text.parse().map_err(InvalidId::NotANumber)?;
+        clusters.try_into()
+    }
+}
+
+impl fmt::Display for MeshSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.clusters().fmt(formatter)
+    }
+}
 
 impl TryFrom<u32> for ClusterId {
     type Error = InvalidId;
@@ -192,9 +256,9 @@ impl NumericIdentity {
         self.0 < 256
     }
 
-    /// Whether `cluster` may announce this identity.
-    pub fn belongs_to(self, cluster: ClusterId) -> bool {
-        cluster.identity_range().contains(&self.0)
+    /// Whether `cluster` may announce this identity in a mesh of `size`.
+    pub fn belongs_to(self, cluster: ClusterId, size: MeshSize) -> bool {
+        cluster.identity_range(size).contains(&self.0)
     }
 }
 
@@ -209,6 +273,8 @@ impl fmt::Display for NumericIdentity {
 pub enum InvalidId {
     #[error("cluster id {0} is not between 1 and 511")]
     ClusterId(u32),
+    #[error("a mesh has at most 255 or 511 clusters, not {0}")]
+    MeshSize(u32),
     #[error("cluster name {0:?} is not 1 to 32 lowercase letters, digits and inner dashes")]
     ClusterName(String),
     #[error("{0:?} is not a lowercase DNS name of at most 253 characters")]
@@ -266,9 +332,10 @@ mod tests {
     fn knows_which_cluster_may_announce_an_identity() {
         let alpha = ClusterId::try_from(1).unwrap();
 
-        assert!(NumericIdentity(65_536).belongs_to(alpha));
-        assert!(NumericIdentity(131_071).belongs_to(alpha));
-        assert!(!NumericIdentity(131_072).belongs_to(alpha));
+        assert_eq!(alpha.identity_range(MeshSize::Of255), 65_536..=131_071);
+        assert_eq!(alpha.identity_range(MeshSize::Of511), 32_768..=65_535);
+        assert!(NumericIdentity(131_071).belongs_to(alpha, MeshSize::Of255));
+        assert!(!NumericIdentity(131_072).belongs_to(alpha, MeshSize::Of255));
         assert!(NumericIdentity(255).is_reserved());
     }
 
@@ -277,5 +344,7 @@ mod tests {
         assert_eq!(ClusterId::try_from(0), Err(InvalidId::ClusterId(0)));
         assert_eq!(ClusterId::try_from(512), Err(InvalidId::ClusterId(512)));
         assert_eq!("511".parse(), Ok(ClusterId(511)));
+        assert_eq!("511".parse(), Ok(MeshSize::Of511));
+        assert!("256".parse::<MeshSize>().is_err());
     }
 }

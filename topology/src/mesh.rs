@@ -133,8 +133,8 @@ impl Mesh {
         // Also when its value is refused below: the key is there, so the old value is not gone.
         self.stale.remove(&key);
 
-        let id = self.cluster_id(key.cluster());
-        match Record::decode(&key, value, id) {
+        let config = self.configs.get(key.cluster());
+        match Record::decode(&key, value, config) {
             Ok(record) => {
                 self.insert(key, record);
                 Ok(())
@@ -191,6 +191,10 @@ impl Mesh {
             Key::EndpointSlice(..)
             | Key::ServiceExport(..)
             | Key::Synced(..)
+            | Key::OwnCapabilities(_)
+            | Key::DeltaBackend(..)
+            | Key::DeltaService(..)
+            | Key::Pulse(_)
             | Key::OwnSynced(_) => (),
         }
         self.stale.remove(key);
@@ -320,9 +324,17 @@ fn parse_location(text: &str) -> Option<Location> {
     .ok()
 }
 
-/// Kinds that a mirror carries, and that nobody here reads.
+/// Kinds that mirrors read or carry, and agents do not.
 fn is_carried_only(key: &Key) -> bool {
-    matches!(key, Key::EndpointSlice(..) | Key::ServiceExport(..))
+    matches!(
+        key,
+        Key::EndpointSlice(..)
+            | Key::ServiceExport(..)
+            | Key::OwnCapabilities(_)
+            | Key::DeltaBackend(..)
+            | Key::DeltaService(..)
+            | Key::Pulse(_)
+    )
 }
 
 #[cfg(test)]

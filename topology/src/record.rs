@@ -10,22 +10,27 @@ mod ip;
 mod key;
 mod labels;
 mod node;
+mod own_capabilities;
 mod peer;
 
-use crate::id::{ClusterId, ClusterName};
+use std::num::ParseIntError;
+
+use crate::id::{ClusterId, ClusterName, NumericIdentity};
 use crate::service::LocalService;
 
 pub use cluster_config::{Capabilities, ClusterConfig};
-pub use cluster_service::{BackendZone, ClusterService, ForZone};
+pub use cluster_service::{BackendZone, ClusterService, ForZone, ServiceBackend};
 pub use ip::{IpIdentity, NamedPort};
-pub use key::{HEARTBEAT, Key, Kind, MalformedKey};
+pub use key::{HEARTBEAT, Key, Kind, MalformedKey, exports_to};
 pub use labels::{CLUSTER_LABEL, Labels};
 pub use node::{AddressKind, Node, NodeAddress};
+pub use own_capabilities::OwnCapabilities;
 pub use peer::PeerState;
 
 /// A value that fits its key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Record {
+    Backend(ServiceBackend),
     ClusterConfig(ClusterConfig),
     Identity(Labels),
     Ip(IpIdentity),
@@ -33,7 +38,10 @@ pub enum Record {
     Node(Box<Node>),
     /// A kind that is carried, but not read: endpoint slices and service exports.
     Opaque(Vec<u8>),
+    OwnCapabilities(OwnCapabilities),
     Peer(PeerState),
+    /// Microseconds since 1970.
+    Pulse(u64),
     Service(Box<ClusterService>),
     /// A canary, whose time of writing nobody reads.
     Synced(String),
@@ -56,24 +64,26 @@ pub enum InvalidRecord {
     ForeignIdentity { identity: u32, cluster: ClusterId },
     #[error("the label {CLUSTER_LABEL} is missing")]
     NoClusterLabel,
+    #[error("not a number")]
+    NotANumber(#[from] ParseIntError),
 }
 
 impl Record {
     /// Reads the value of `key`.
     ///
-    /// `cluster` is the id that the record's cluster gave in its cluster-config; without one, ids
-    /// are not checked.
+    /// `config` is what the record's cluster said of itself; without it, ids are not checked.
     pub fn decode(
         key: &Key,
         value: &[u8],
-        cluster: Option<ClusterId>,
+        config: Option<&ClusterConfig>,
     ) -> Result<Self, InvalidRecord> {
+        let cluster = config.map(|it| it.id);
         Ok(match key {
             Key::ClusterConfig(_) => Self::ClusterConfig(go_json::decode(value)?),
             Key::EndpointSlice(..) | Key::ServiceExport(..) => Self::Opaque(value.to_owned()),
             Key::Identity(name, identity) => {
                 let labels = Labels::parse(std::str::from_utf8(value)?);
-                check_identity(identity.0, cluster)?;
+                check_identity(identity.0, config)?;
                 let label = labels.cluster().ok_or(InvalidRecord::NoClusterLabel)?;
                 expect("cluster label", label, name.as_str())?;
                 Self::Identity(labels)
@@ -83,7 +93,7 @@ impl Record {
                 let got = ip.prefix().map(|it| it.to_string()).unwrap_or_default();
                 expect("address", &got, &prefix.to_string())?;
                 if !ip.identity.is_reserved() {
-                    check_identity(ip.identity.0, cluster)?;
+                    check_identity(ip.identity.0, config)?;
                 }
                 Self::Ip(ip)
             }
@@ -94,8 +104,11 @@ impl Record {
                 check_cluster(&node.cluster, node.cluster_id, name, cluster)?;
                 Self::Node(Box::new(node))
             }
+            Key::OwnCapabilities(_) => Self::OwnCapabilities(go_json::decode(value)?),
+            Key::DeltaBackend(..) => Self::Backend(go_json::decode(value)?),
             Key::Peer(_) => Self::Peer(go_json::decode(value)?),
-            Key::Service(name, service_name) => {
+            Key::Pulse(_) => Self::Pulse(std::str::from_utf8(value)?.parse()?),
+            Key::Service(name, service_name) | Key::DeltaService(name, service_name) => {
                 let service: ClusterService = go_json::decode(value)?;
                 expect("namespace", &service.namespace, service_name.namespace())?;
                 expect("name", &service.name, service_name.name())?;
@@ -111,13 +124,16 @@ impl Record {
     /// The bytes that upstream's writer would write.
     pub fn encode(&self) -> Vec<u8> {
         match self {
+            Self::Backend(backend) => go_json::encode(backend),
             Self::ClusterConfig(config) => go_json::encode(config),
             Self::Identity(labels) => labels.to_string().into_bytes(),
             Self::Ip(ip) => go_json::encode(ip),
             Self::LocalService(service) => go_json::encode(service),
             Self::Node(node) => go_json::encode(node),
             Self::Opaque(bytes) => bytes.clone(),
+            Self::OwnCapabilities(capabilities) => go_json::encode(capabilities),
             Self::Peer(state) => go_json::encode(state),
+            Self::Pulse(microseconds) => microseconds.to_string().into_bytes(),
             Self::Service(service) => go_json::encode(service),
             Self::Synced(time) => time.clone().into_bytes(),
         }
@@ -139,12 +155,15 @@ fn check_cluster(
     }
 }
 
-fn check_identity(identity: u32, cluster: Option<ClusterId>) -> Result<(), InvalidRecord> {
-    match cluster {
-        Some(cluster) if !cluster.identity_range().contains(&identity) => {
-            Err(InvalidRecord::ForeignIdentity { identity, cluster })
-        }
-        _ => Ok(()),
+fn check_identity(identity: u32, config: Option<&ClusterConfig>) -> Result<(), InvalidRecord> {
+    let Some(config) = config else {
+        return Ok(());
+    };
+    let (cluster, size) = (config.id, config.mesh_size());
+    if NumericIdentity(identity).belongs_to(cluster, size) {
+        Ok(())
+    } else {
+        Err(InvalidRecord::ForeignIdentity { identity, cluster })
     }
 }
 

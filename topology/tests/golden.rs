@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot run should fail")]
 
-use topology::id::{ClusterId, ClusterName};
-use topology::record::{Key, Record};
+use topology::id::ClusterName;
+use topology::record::{Capabilities, ClusterConfig, Key, Record};
 
 #[test]
 fn writes_what_the_publisher_wrote() {
@@ -99,11 +99,38 @@ fn refuses_what_upstreams_reader_refuses() {
     );
 }
 
+#[test]
+fn puts_a_service_together_again_that_was_published_in_parts() {
+    let (_, key, value) = golden(include_str!("golden/alpha-etcd.jsonl"), "alpha")
+        .into_iter()
+        .find(|(text, ..)| text == "cilium/state/services/v1/alpha/shop/web")
+        .unwrap();
+    let decode = |key: &Key, value: &[u8]| Record::decode(key, value, Some(&alpha())).unwrap();
+    let Record::Service(mut service) = decode(&key, value.as_bytes()) else {
+        panic!("{value} is a service");
+    };
+    let Key::Service(cluster, name) = key else {
+        panic!("{value} is a service's");
+    };
+
+    let parts = service.take_backends();
+    assert_eq!(parts.len(), 2);
+    assert!(service.hostnames.is_empty() && service.zones.is_empty());
+    for (address, part) in parts {
+        let key = Key::DeltaBackend(cluster.clone(), name.clone(), address);
+        let read = decode(&key, &Record::Backend(part.clone()).encode());
+        assert_eq!(read, Record::Backend(part.clone()));
+        service.insert_backend(address, part);
+    }
+    let whole = Record::Service(service).encode();
+    assert_eq!(String::from_utf8(whole).unwrap(), value);
+}
+
 /// Decodes `value` as cluster 1's, and compares the error's beginning; empty means none.
 #[track_caller]
 fn check(key: &str, value: &str, expected: &str) {
     let key = Key::parse(key, &"alpha".parse().unwrap()).unwrap().unwrap();
-    let result = Record::decode(&key, value.as_bytes(), Some(ALPHA.try_into().unwrap()));
+    let result = Record::decode(&key, value.as_bytes(), Some(&alpha()));
 
     match result {
         Ok(_) => assert_eq!(expected, ""),
@@ -116,8 +143,7 @@ fn check(key: &str, value: &str, expected: &str) {
 
 #[track_caller]
 fn check_value(text: &str, key: &Key, value: &str) {
-    let cluster = ClusterId::try_from(ALPHA).unwrap();
-    let record = Record::decode(key, value.as_bytes(), Some(cluster)).unwrap();
+    let record = Record::decode(key, value.as_bytes(), Some(&alpha())).unwrap();
 
     // A value with a `;` of its own is not escaped upstream, so nobody can read it back.
     if !value.contains("a<b>&c=d;e;") {
@@ -141,4 +167,9 @@ fn golden(dump: &str, owner: &str) -> Vec<(String, Key, String)> {
     records
 }
 
-const ALPHA: u32 = 1;
+fn alpha() -> ClusterConfig {
+    ClusterConfig {
+        id: 1.try_into().unwrap(),
+        capabilities: Capabilities::default(),
+    }
+}

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use kvstore::follower;
+use topology::id::MeshSize;
 
 use super::*;
 
@@ -226,6 +227,7 @@ fn model() -> Model {
     let cluster = Cluster {
         name: "eu".parse().unwrap(),
         id: 1.try_into().unwrap(),
+        mesh: MeshSize::default(),
     };
     Model::new(cluster, START)
 }
@@ -247,7 +249,8 @@ fn connect(model: &mut Model, remote: &str, id: u32) {
 fn records(cluster: &str, id: u32) -> Vec<follower::Record> {
     let name: ClusterName = cluster.parse().unwrap();
     let id = id.try_into().unwrap();
-    let canaries = publish::canaries(&Cluster { name, id }, "now");
+    let mesh = MeshSize::default();
+    let canaries = publish::canaries(&Cluster { name, id, mesh }, "now");
     let config = format!(r#"{{"id":{id},"capabilities":{{"syncedCanaries":true}}}}"#);
     let config = (
         format!("cilium/cluster-config/{cluster}"),

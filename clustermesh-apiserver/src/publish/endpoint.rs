@@ -35,7 +35,7 @@ pub(super) fn publish(
 
     let pods = pods_on_the_mesh(objects, draft);
     let wanted: BTreeSet<String> = pods.iter().map(|it| it.labels.to_string()).collect();
-    let range = draft.cluster.id.identity_range();
+    let range = draft.cluster.id.identity_range(draft.cluster.mesh);
     let numbers = identity::allocate(&wanted, &fixed, held, &range);
     for pod in &pods {
         publish_pod(pod, &numbers, nodes, &mut owners, draft);

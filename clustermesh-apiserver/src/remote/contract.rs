@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use topology::id::ClusterName;
+use topology::id::{ClusterName, MeshSize};
 use topology::record::{ClusterConfig, InvalidRecord, Key, Record};
 
 use super::TakenIds;
-use crate::publish::MAX_CONNECTED_CLUSTERS;
 
 /// Far more than the identities or pods of the largest cluster; without a limit one broken peer
 /// could fill our memory.
@@ -18,6 +17,7 @@ pub(super) fn check_config(
     name: &ClusterName,
     value: &[u8],
     taken: &TakenIds,
+    mesh: MeshSize,
 ) -> Result<ClusterConfig, String> {
     let key = Key::ClusterConfig(name.clone());
     let config = match Record::decode(&key, value, None) {
@@ -29,10 +29,17 @@ pub(super) fn check_config(
         return Err(format!("its id {} is the id of cluster {owner}", config.id));
     }
     let clusters = config.capabilities.max_connected_clusters;
-    // Readers that number identities for 255 clusters cannot read those numbered for 511.
-    if clusters != 0 && clusters != MAX_CONNECTED_CLUSTERS {
+    // Identities numbered for 255 clusters mean others in a mesh of 511.
+    if clusters != mesh.clusters() && (clusters != 0 || mesh != MeshSize::default()) {
         return Err(format!(
-            "its maxConnectedClusters is {clusters}, and ours is {MAX_CONNECTED_CLUSTERS}"
+            "its maxConnectedClusters is {clusters}, and ours is {mesh}: set \
+             --max-connected-clusters to the same in both"
+        ));
+    }
+    if mesh.clusters() < config.id.get() {
+        return Err(format!(
+            "its id {} is too high for a mesh of {mesh} clusters",
+            config.id
         ));
     }
     let mode = &*config.capabilities.endpoint_slices_export_mode;
@@ -59,6 +66,7 @@ pub(super) fn reason(error: &InvalidRecord) -> &'static str {
         InvalidRecord::Json(_) => "no-json",
         InvalidRecord::Mismatch { .. } => "mismatch",
         InvalidRecord::NoClusterLabel => "no-cluster-label",
+        InvalidRecord::NotANumber(_) => "no-number",
         InvalidRecord::NotText(_) => "no-text",
     }
 }

@@ -257,7 +257,7 @@ fn service(cluster_id: u32) -> String {
 }
 
 fn remote() -> Remote {
-    Remote::new("alpha".parse().unwrap(), 0)
+    Remote::new("alpha".parse().unwrap(), MeshSize::default(), 0)
 }
 
 fn connected() -> Remote {

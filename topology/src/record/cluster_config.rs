@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::go_json;
-use crate::id::ClusterId;
+use crate::id::{ClusterId, MeshSize};
 
 /// `cilium/cluster-config/<name>`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -11,6 +11,14 @@ pub struct ClusterConfig {
     pub id: ClusterId,
     #[serde(default)]
     pub capabilities: Capabilities,
+}
+
+impl ClusterConfig {
+    /// How the cluster numbers its identities; a peer that says nothing has upstream's default.
+    pub fn mesh_size(&self) -> MeshSize {
+        let clusters = self.capabilities.max_connected_clusters;
+        MeshSize::try_from(clusters).unwrap_or_default()
+    }
 }
 
 /// Absent fields are what a peer of an older release means by not knowing them.

@@ -46,6 +46,47 @@ pub struct ClusterService {
     pub cluster_id: ClusterId,
 }
 
+/// `causeway/delta/services/v1/<cluster>/<namespace>/<name>/<address>`: what a [`ClusterService`]
+/// says of one backend.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServiceBackend {
+    pub ports: NamedPorts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<BackendZone>,
+}
+
+impl ClusterService {
+    /// Takes the backends out, each to be published as a record of its own.
+    pub fn take_backends(&mut self) -> BTreeMap<IpAddr, ServiceBackend> {
+        let mut hostnames = std::mem::take(&mut self.hostnames);
+        let mut zones = std::mem::take(&mut self.zones);
+        let backends = std::mem::take(&mut self.backends).into_iter();
+        let part = |(address, ports)| {
+            let (hostname, zone) = (hostnames.remove(&address), zones.remove(&address));
+            let backend = ServiceBackend {
+                ports,
+                hostname,
+                zone,
+            };
+            (address, backend)
+        };
+        backends.map(part).collect()
+    }
+
+    /// Puts a backend in that [`take_backends`](Self::take_backends) took out.
+    pub fn insert_backend(&mut self, address: IpAddr, backend: ServiceBackend) {
+        self.backends.insert(address, backend.ports);
+        if let Some(hostname) = backend.hostname {
+            self.hostnames.insert(address, hostname);
+        }
+        if let Some(zone) = backend.zone {
+            self.zones.insert(address, zone);
+        }
+    }
+}
+
 /// The zone in which a backend runs, and those whose clients should prefer it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]

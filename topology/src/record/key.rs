@@ -23,6 +23,14 @@ pub enum Key {
     ServiceExport(ClusterName, ServiceName),
     /// The canary: every record of this kind has been written once.
     Synced(ClusterName, Kind),
+    /// Ours: what the cluster speaks beyond Cilium's records.
+    OwnCapabilities(ClusterName),
+    /// Ours: one backend of a Service that is published in parts.
+    DeltaBackend(ClusterName, ServiceName, IpAddr),
+    /// Ours: a Service, whose backends may be records of their own.
+    DeltaService(ClusterName, ServiceName),
+    /// Ours: when the publisher last wrote.
+    Pulse(ClusterName),
     /// Ours, never mirrored: a Service as the cluster's own agents need it.
     LocalService(ClusterName, ServiceName),
     /// Ours, never mirrored: the canary of `causeway/`.
@@ -104,6 +112,10 @@ impl Key {
             | Self::Service(cluster, _)
             | Self::ServiceExport(cluster, _)
             | Self::Synced(cluster, _)
+            | Self::OwnCapabilities(cluster)
+            | Self::DeltaBackend(cluster, ..)
+            | Self::DeltaService(cluster, _)
+            | Self::Pulse(cluster)
             | Self::LocalService(cluster, _)
             | Self::OwnSynced(cluster)
             | Self::Peer(cluster) => cluster,
@@ -117,10 +129,14 @@ impl Key {
             Self::Identity(..) => Some(Kind::Identities),
             Self::Ip(..) => Some(Kind::Ip),
             Self::Node(..) => Some(Kind::Nodes),
-            Self::Service(..) => Some(Kind::Services),
+            Self::Service(..) | Self::DeltaBackend(..) | Self::DeltaService(..) => {
+                Some(Kind::Services)
+            }
             Self::ServiceExport(..) => Some(Kind::ServiceExports),
             Self::ClusterConfig(_)
             | Self::Synced(..)
+            | Self::OwnCapabilities(_)
+            | Self::Pulse(_)
             | Self::LocalService(..)
             | Self::OwnSynced(_)
             | Self::Peer(_) => None,
@@ -144,6 +160,12 @@ impl Key {
             Self::Synced(cluster, kind) => {
                 format!("{SYNCED}{cluster}/cilium/state/{}/v1", kind.as_str())
             }
+            Self::OwnCapabilities(cluster) => format!("{OWN_CAPABILITIES}{cluster}"),
+            Self::DeltaBackend(cluster, service, address) => {
+                format!("{DELTA}services/v1/{cluster}/{service}/{address}")
+            }
+            Self::DeltaService(cluster, it) => format!("{DELTA}services/v1/{cluster}/{it}"),
+            Self::Pulse(cluster) => format!("{PULSE}{cluster}"),
             Self::LocalService(cluster, it) => format!("{OWN_STATE}services/v1/{cluster}/{it}"),
             Self::OwnSynced(cluster) => format!("{OWN_SYNCED}{cluster}"),
             Self::Peer(cluster) => format!("{OWN_STATE}peers/v1/{cluster}"),
@@ -171,11 +193,25 @@ impl Key {
                 format!("{SYNCED}{cluster}/cilium/cache/{}/v1", kind.as_str())
             }
             Self::ClusterConfig(_)
+            | Self::OwnCapabilities(_)
+            | Self::DeltaBackend(..)
+            | Self::DeltaService(..)
+            | Self::Pulse(_)
             | Self::LocalService(..)
             | Self::OwnSynced(_)
             | Self::Peer(_) => self.published(),
         }
     }
+
+    /// The key of the record in the part of its publisher's store that only `peer` may read.
+    pub fn exported_to(&self, peer: &ClusterName) -> String {
+        format!("{}{}", exports_to(peer), self.published())
+    }
+}
+
+/// The part of a store that only `peer` may read, with records under their published keys.
+pub fn exports_to(peer: &ClusterName) -> String {
+    format!("causeway/export/{peer}/")
 }
 
 /// The key that shows a writer is alive; its value is a time that nobody reads.
@@ -183,7 +219,10 @@ pub const HEARTBEAT: &str = "cilium/.heartbeat";
 
 const CONFIG: &str = "cilium/cluster-config/";
 const SYNCED: &str = "cilium/synced/";
+const DELTA: &str = "causeway/delta/";
+const OWN_CAPABILITIES: &str = "causeway/capabilities/";
 const OWN_STATE: &str = "causeway/state/";
+const PULSE: &str = "causeway/pulse/";
 const OWN_SYNCED: &str = "causeway/synced/";
 
 /// `Err(None)` where no [`InvalidId`] says what is wrong.
@@ -199,6 +238,15 @@ fn parse(text: &str, owner: &ClusterName) -> Result<Option<Key>, Option<InvalidI
     }
     if let Some(rest) = text.strip_prefix(OWN_STATE) {
         return parse_own(rest);
+    }
+    if let Some(cluster) = text.strip_prefix(OWN_CAPABILITIES) {
+        return Ok(Some(Key::OwnCapabilities(cluster.parse()?)));
+    }
+    if let Some(cluster) = text.strip_prefix(PULSE) {
+        return Ok(Some(Key::Pulse(cluster.parse()?)));
+    }
+    if let Some(rest) = text.strip_prefix(DELTA) {
+        return parse_delta(rest);
     }
     if let Some(rest) = text.strip_prefix("cilium/state/") {
         return parse_published(rest, owner);
@@ -231,6 +279,22 @@ fn parse_own(rest: &str) -> Result<Option<Key>, Option<InvalidId>> {
         return Ok(Some(Key::LocalService(cluster.parse()?, service.parse()?)));
     }
     Ok(None)
+}
+
+fn parse_delta(rest: &str) -> Result<Option<Key>, Option<InvalidId>> {
+    let Some(rest) = rest.strip_prefix("services/v1/") else {
+        return Ok(None);
+    };
+    let (cluster, rest) = split(rest)?;
+    let cluster = cluster.parse()?;
+    let (namespace, rest) = split(rest)?;
+    let Some((name, address)) = rest.split_once('/') else {
+        let service = ServiceName::new(namespace, rest)?;
+        return Ok(Some(Key::DeltaService(cluster, service)));
+    };
+    let service = ServiceName::new(namespace, name)?;
+    let address = address.parse().map_err(|_| None)?;
+    Ok(Some(Key::DeltaBackend(cluster, service, address)))
 }
 
 fn parse_published(rest: &str, owner: &ClusterName) -> Result<Option<Key>, Option<InvalidId>> {
@@ -324,6 +388,11 @@ mod tests {
             "causeway/state/services/v1/alpha/shop/web",
             "causeway/state/peers/v1/beta",
             "causeway/synced/alpha",
+            "causeway/capabilities/alpha",
+            "causeway/delta/services/v1/alpha/shop/web",
+            "causeway/delta/services/v1/alpha/shop/web/10.1.1.10",
+            "causeway/delta/services/v1/alpha/shop/web/fd00:10:1::10",
+            "causeway/pulse/alpha",
         ] {
             assert_eq!(read(key).unwrap().unwrap().published(), key);
         }
@@ -389,6 +458,8 @@ mod tests {
             "cilium/state/ip/v1/default/10.1.1",
             "cilium/cluster-config/Alpha",
             "cilium/state/services/v1/alpha/web",
+            "causeway/delta/services/v1/alpha/web",
+            "causeway/delta/services/v1/alpha/shop/web/node-1",
         ] {
             assert!(read(key).is_err(), "{key}");
         }
