@@ -114,7 +114,7 @@ fn puts_a_service_together_again_that_was_published_in_parts() {
     };
 
     let parts = service.take_backends();
-    assert_eq!(parts.len(), 2);
+    assert_eq!(parts.len(), 4);
     assert!(service.hostnames.is_empty() && service.zones.is_empty());
     for (address, part) in parts {
         let key = Key::DeltaBackend(cluster.clone(), name.clone(), address);
