@@ -109,9 +109,8 @@ async fn store(config: &Config) -> anyhow::Result<(Store, Option<Server>)> {
         return Ok((Store::Etcd(EtcdConfig::read(Path::new(file))?), None));
     }
     let server = Server::bind(server::Options {
-        listen: config.listen,
         tls: config.tls(),
-        name: config.cluster_name.to_string(),
+        ..server::Options::new(config.listen, config.cluster_name.to_string())
     })
     .await?;
     info!(address = %server.address(), "the embedded etcd has its address");

@@ -235,11 +235,7 @@ fn a_file_of_the_same_length_and_age_is_taken_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_of_the_mesh_have_names_which_outlive_the_store() {
-    let options = kvstore::server::Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        tls: None,
-        name: "eu".to_owned(),
-    };
+    let options = kvstore::server::Options::new("127.0.0.1:0".parse().unwrap(), "eu");
     let server = kvstore::server::Server::bind(options).await.unwrap();
     let endpoint = format!("endpoints: ['http://{}']\n", server.address());
     let store = Store::Local(server.local());
@@ -276,11 +272,7 @@ async fn services_of_the_mesh_have_names_which_outlive_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_whole_yet_names_nothing() {
-    let options = kvstore::server::Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        tls: None,
-        name: "eu".to_owned(),
-    };
+    let options = kvstore::server::Options::new("127.0.0.1:0".parse().unwrap(), "eu");
     let server = kvstore::server::Server::bind(options).await.unwrap();
     let endpoint = format!("endpoints: ['http://{}']\n", server.address());
     let store = Store::Local(server.local());

@@ -1,12 +1,17 @@
 //! Serves the store over etcd's gRPC API, to the network and to this process.
 
+mod accept;
+mod certificates;
 mod cluster;
+mod connection;
 mod database;
 mod gate;
 mod kv;
 mod lease;
+mod limits;
 mod local;
 mod maintenance;
+mod peer;
 mod status;
 mod watch;
 mod watches;
@@ -14,7 +19,7 @@ mod web;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +27,15 @@ use etcd_client::proto::{
     PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
+pub use limits::Limits;
 pub use local::Local;
 
 use crate::access::Rules;
 use crate::mvcc::REQUEST_BYTES_MAX;
+use accept::Accept;
+use certificates::Certificates;
 use database::Database;
 use gate::Gate;
 
@@ -47,9 +53,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-/// A peer that does not finish its TLS handshake within this time is dropped.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long connections may take to end once asked to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,7 @@ pub struct Options {
     pub tls: Option<ServerTls>,
     /// The member name that `etcdctl member list` shows.
     pub name: String,
+    pub limits: Limits,
 }
 
 /// PEM files, and what clients may do. Clients without a certificate of `client_ca` are refused.
@@ -77,10 +81,9 @@ pub struct ServerTls {
 #[derive(Debug)]
 pub struct Server {
     database: Arc<Database>,
-    listener: TcpListener,
+    accept: Accept,
     address: SocketAddr,
     gate: Gate,
-    tls: Option<ServerTlsConfig>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,12 +102,29 @@ pub enum StartError {
 #[error("the store's server failed: {0}")]
 pub struct ServeError(String);
 
+impl Options {
+    /// In plaintext, and with the usual limits.
+    pub fn new(listen: SocketAddr, name: impl Into<String>) -> Self {
+        Self {
+            listen,
+            tls: None,
+            name: name.into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl Server {
     /// Starts the store, and takes the address. [`local`](Self::local) works from here on.
     pub async fn bind(options: Options) -> Result<Self, StartError> {
-        let Options { listen, tls, name } = options;
+        let Options {
+            listen,
+            tls,
+            name,
+            limits,
+        } = options;
         let gate = tls.as_ref().map_or(Gate::Open, ServerTls::gate);
-        let tls = tls.map(|it| it.load()).transpose()?;
+        let certificates = tls.as_ref().map(Certificates::load).transpose()?;
         let listen_error = |error: std::io::Error| StartError::Listen {
             address: listen,
             problem: listen_problem(&error),
@@ -112,14 +132,17 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = if certificates.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let database = Database::start(name, format!("{scheme}://{address}"));
         Ok(Self {
             database,
-            gate,
-            listener,
+            accept: Accept::new(listener, certificates, &limits),
             address,
-            tls,
+            gate,
         })
     }
 
@@ -143,17 +166,12 @@ impl Server {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(STREAMS_MAX);
-        if let Some(tls) = self.tls {
-            builder = builder
-                .tls_config(tls)
-                .map_err(|error| ServeError(error_chain(&error)))?;
-        }
 
         let (draining, drained) = tokio::sync::oneshot::channel();
         let database = Arc::clone(&self.database);
         let serving = builder
             .add_routes(routes(&self.database, &self.gate))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async move {
+            .serve_with_incoming_shutdown(self.accept.connections(), async move {
                 shutdown.await;
                 database.stop();
                 let _ = draining.send(());
@@ -173,27 +191,6 @@ impl ServerTls {
     fn gate(&self) -> Gate {
         Gate::Guarded(Arc::new(self.rules.clone()))
     }
-
-    fn load(&self) -> Result<ServerTlsConfig, StartError> {
-        let identity = Identity::from_pem(read(&self.cert)?, read(&self.key)?);
-        let config = ServerTlsConfig::new()
-            .identity(identity)
-            .client_ca_root(Certificate::from_pem(read(&self.client_ca)?))
-            .timeout(HANDSHAKE_TIMEOUT);
-        // Whether the files fit together shows only when they are used.
-        tonic::transport::Server::builder()
-            .tls_config(config.clone())
-            .map_err(|error| StartError::Tls {
-                file: self.cert.clone(),
-                problem: format!(
-                    "{}; certificate, key {} and CA {} must be PEM files that belong together",
-                    error_chain(&error),
-                    self.key.display(),
-                    self.client_ca.display()
-                ),
-            })?;
-        Ok(config)
-    }
 }
 
 fn routes(database: &Arc<Database>, gate: &Gate) -> Routes {
@@ -210,13 +207,6 @@ fn routes(database: &Arc<Database>, gate: &Gate) -> Routes {
         )))
         .add_service(PbMaintenanceServer::new(maintenance));
     Routes::from(web::add(routes.into_axum_router()))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(file).map_err(|error| StartError::Tls {
-        file: file.to_owned(),
-        problem: format!("{error}; the file must exist and be readable"),
-    })
 }
 
 fn listen_problem(error: &std::io::Error) -> String {

@@ -250,11 +250,7 @@ async fn pump(
 }
 
 pub(crate) fn options(listen: SocketAddr) -> Options {
-    Options {
-        listen,
-        tls: None,
-        name: "test".into(),
-    }
+    Options::new(listen, "test")
 }
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {

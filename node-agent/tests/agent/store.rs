@@ -68,11 +68,7 @@ impl Drop for StoreThread {
 }
 
 async fn serve(mut writes: mpsc::Receiver<Write>) {
-    let options = Options {
-        listen: "127.0.0.1:2379".parse().unwrap(),
-        tls: None,
-        name: "test".to_owned(),
-    };
+    let options = Options::new("127.0.0.1:2379".parse().unwrap(), "test");
     let server = Server::bind(options).await.unwrap();
     let store = Store::Local(server.local());
     let mut client = store.connect(&Link::default()).await.unwrap();
