@@ -10,8 +10,8 @@ use crate::remote::Rejections;
 impl Model {
     /// What `/v1/status` answers. `store_problem` is what keeps our own store from being written.
     pub fn status(&self, ready: bool, store_problem: Option<String>) -> ApiserverStatus {
-        let remotes = self.peerings.values().map(|it| &it.remote);
-        let shown = self.peerings.values().filter(|it| it.is_shown);
+        let remotes = self.mirroring.peerings.values().map(|it| &it.remote);
+        let shown = self.mirroring.peerings.values().filter(|it| it.is_shown);
         let mirrored: usize = shown.map(|it| it.remote.record_count()).sum();
         let mut clusters = vec![self.own_report()];
         clusters.extend(remotes.map(|it| it.report()));
@@ -21,8 +21,10 @@ impl Model {
             id: self.cluster.id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready,
-            objects: self.objects,
-            records: self.publication.table.len() + self.announced.len() + mirrored,
+            objects: self.publishing.objects,
+            records: self.publishing.publication.table.len()
+                + self.publishing.announced.len()
+                + mirrored,
             clusters,
             problems: self.problems(store_problem),
         }
@@ -30,12 +32,12 @@ impl Model {
 
     /// Remote clusters, each with the records that were dropped of it.
     pub fn remotes(&self) -> impl Iterator<Item = (ClusterReport, &Rejections)> {
-        let remotes = self.peerings.values().map(|it| &it.remote);
+        let remotes = self.mirroring.peerings.values().map(|it| &it.remote);
         remotes.map(|it| (it.report(), it.rejections()))
     }
 
     pub fn object_count(&self) -> usize {
-        self.objects
+        self.publishing.objects
     }
 
     /// Services that this cluster shares with the mesh.
@@ -50,7 +52,7 @@ impl Model {
             state: ClusterState::Own,
             since: None,
             reason: String::new(),
-            synced: self.published.is_some(),
+            synced: self.publishing.published.is_some(),
             nodes: self.count("cilium/state/nodes/"),
             services: self.shared_service_count(),
             identities: self.count("cilium/state/identities/"),
@@ -59,7 +61,7 @@ impl Model {
     }
 
     fn count(&self, prefix: &str) -> usize {
-        let from_prefix = self.publication.table.range(prefix.to_owned()..);
+        let from_prefix = self.publishing.publication.table.range(prefix.to_owned()..);
         from_prefix
             .take_while(|(key, _)| key.starts_with(prefix))
             .count()
@@ -68,16 +70,19 @@ impl Model {
     fn problems(&self, store_problem: Option<String>) -> Vec<Problem> {
         let groups: [(&[String], &str); 4] = [
             (
-                &self.manifest_errors,
+                &self.publishing.manifest_errors,
                 "correct the file; what it said before stays in force",
             ),
-            (&self.duplicates, "keep each object in one file only"),
             (
-                &self.publication.problems,
+                &self.publishing.duplicates,
+                "keep each object in one file only",
+            ),
+            (
+                &self.publishing.publication.problems,
                 "correct the object; the others are published",
             ),
             (
-                &self.configuration_problems,
+                &self.mirroring.configuration_problems,
                 "correct the ClusterMesh configuration directory",
             ),
         ];
@@ -87,7 +92,7 @@ impl Model {
             remedy: "check that the etcd runs, and what --etcd-config says of it".to_owned(),
         });
         problems.extend(store);
-        let objects = self.objects_problem.as_ref().map(|it| Problem {
+        let objects = self.publishing.objects_problem.as_ref().map(|it| Problem {
             what: format!("the manifests cannot be read: {it}"),
             remedy: "restore the directory that --objects names".to_owned(),
         });
@@ -103,17 +108,22 @@ impl Model {
                     }),
             );
         }
-        problems.extend(self.peerings.values().flat_map(|it| it.remote.problems()));
+        problems.extend(
+            self.mirroring
+                .peerings
+                .values()
+                .flat_map(|it| it.remote.problems()),
+        );
         problems
     }
 
     /// For metrics: how many problems of each kind there are.
     pub fn problem_counts(&self) -> BTreeMap<&'static str, usize> {
         BTreeMap::from([
-            ("configuration", self.configuration_problems.len()),
-            ("duplicate", self.duplicates.len()),
-            ("manifest", self.manifest_errors.len()),
-            ("object", self.publication.problems.len()),
+            ("configuration", self.mirroring.configuration_problems.len()),
+            ("duplicate", self.publishing.duplicates.len()),
+            ("manifest", self.publishing.manifest_errors.len()),
+            ("object", self.publishing.publication.problems.len()),
         ])
     }
 }

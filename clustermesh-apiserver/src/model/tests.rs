@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kvstore::follower;
 use topology::id::MeshSize;
 
 use super::*;
+use crate::publish;
 
 const START: u64 = 1_000_000;
 
