@@ -1,7 +1,8 @@
 //! Decides what the annotations of Cilium's users mean, under their present and their old names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use topology::id::{ClusterName, InvalidId};
 use topology::service::Affinity;
 
 /// An object's annotations; Kubernetes leaves the map out when it is empty.
@@ -25,9 +26,16 @@ pub fn affinity(annotations: &Annotations) -> Result<Affinity, &str> {
     }
 }
 
-/// Whether anything in a namespace concerns the mesh; it does unless it is denied.
-pub fn is_global_namespace(annotations: &Annotations) -> bool {
-    is_true(annotations, &["clustermesh.cilium.io/global"]).unwrap_or(true)
+/// Whether anything in a namespace concerns the mesh; `None` where nobody says.
+pub fn is_global_namespace(annotations: &Annotations) -> Option<bool> {
+    is_true(annotations, &["clustermesh.cilium.io/global"])
+}
+
+/// The only clusters that a Service or a namespace is exported to; `None` where nobody is named.
+pub fn export_to(annotations: &Annotations) -> Option<Result<BTreeSet<ClusterName>, InvalidId>> {
+    let names = value(annotations, &["causeway.io/export-to"])?;
+    let names = names.split(',').map(str::trim);
+    Some(names.map(str::parse).collect())
 }
 
 /// A node's WireGuard key, in base64.
@@ -78,7 +86,8 @@ mod tests {
     fn has_upstreams_defaults() {
         assert!(!is_global_service(&None));
         assert!(is_shared_service(&None));
-        assert!(is_global_namespace(&None));
+        assert_eq!(is_global_namespace(&None), None);
+        assert_eq!(export_to(&None), None);
         assert_eq!(affinity(&None), Ok(Affinity::None));
         assert_eq!(wireguard_public_key(&None), None);
     }
@@ -90,6 +99,18 @@ mod tests {
         assert_eq!(affinity(&affine("Local")), Ok(Affinity::Local));
         assert_eq!(affinity(&affine("remote")), Ok(Affinity::Remote));
         assert_eq!(affinity(&affine("nearby")), Err("nearby"));
+    }
+
+    #[test]
+    fn reads_the_names_of_peers() {
+        let exported = |value| export_to(&annotated(&[("causeway.io/export-to", value)])).unwrap();
+
+        let names = exported(" gamma,beta , gamma").unwrap();
+        let names: Vec<&str> = names.iter().map(ClusterName::as_str).collect();
+        assert_eq!(names, ["beta", "gamma"]);
+        for bad in ["", "beta,", "Beta", "beta gamma"] {
+            assert!(exported(bad).is_err(), "{bad:?}");
+        }
     }
 
     fn annotated(annotations: &[(&str, &str)]) -> Annotations {

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use kvstore::server::ServerTls;
 use topology::id::{ClusterId, ClusterName, MeshSize};
 
-use crate::users;
+use crate::model::Policy;
+use crate::publish;
+use crate::storage::Storage;
 
 /// Publishes this cluster to the mesh, mirrors the other clusters, and serves both over the etcd v3
 /// API
@@ -47,6 +50,30 @@ pub struct Config {
     #[arg(long, env = "CAUSEWAY_KUBERNETES")]
     pub kubernetes: bool,
 
+    /// Whether the mesh sees namespaces without the annotation clustermesh.cilium.io/global
+    #[arg(
+        long,
+        env = "CAUSEWAY_DEFAULT_GLOBAL_NAMESPACE",
+        alias = "clustermesh-default-global-namespace",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value_t = true
+    )]
+    pub default_global_namespace: bool,
+
+    /// Publish ServiceExports (multicluster.x-k8s.io)
+    #[arg(long, env = "CAUSEWAY_MCS_API", alias = "clustermesh-enable-mcs-api")]
+    pub mcs_api: bool,
+
+    /// How long an identity that was allocated here keeps its number after its last pod is gone
+    #[arg(
+        long,
+        env = "CAUSEWAY_IDENTITY_GRACE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 900
+    )]
+    pub identity_grace_seconds: u32,
+
     /// Address of the embedded etcd
     #[arg(
         long,
@@ -75,9 +102,10 @@ pub struct Config {
     )]
     pub tls_key: Option<PathBuf>,
 
-    /// PEM file with the CA whose clients may connect; the common name of a client's certificate says
-    /// what it may do: `admin-NAME` and `root` everything, `local-NAME` read all of the mesh, `remote`
-    /// and `remote-…` read what this cluster publishes, where NAME is --cluster-name
+    /// PEM file with the CA whose clients may connect; the common name of a client's certificate is its
+    /// user in the store: `admin-NAME` and `root` may do everything, `local-NAME` read all of the mesh,
+    /// `remote` and `remote-PEER` read what this cluster publishes, the latter for each peer that is
+    /// configured or in --users-file, where NAME is --cluster-name
     #[arg(
         long,
         env = "CAUSEWAY_CLIENT_CA",
@@ -90,14 +118,8 @@ pub struct Config {
     #[arg(long, env = "CAUSEWAY_INSECURE_LOOPBACK", conflicts_with = "tls_cert")]
     pub insecure_loopback: bool,
 
-    /// Directory in which the embedded etcd keeps its data; without it, data live in memory
-    #[arg(
-        long,
-        env = "CAUSEWAY_DATA_DIR",
-        value_name = "DIR",
-        conflicts_with = "etcd_config"
-    )]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub storage: Storage,
 
     /// etcd client configuration of an etcd to use instead of the embedded one
     #[arg(long, env = "CAUSEWAY_ETCD_CONFIG", value_name = "FILE")]
@@ -106,6 +128,37 @@ pub struct Config {
     /// ClusterMesh configuration directory: one file for each remote cluster, watched for changes
     #[arg(long, env = "CAUSEWAY_CLUSTERMESH_CONFIG", value_name = "DIR")]
     pub clustermesh_config: Option<PathBuf>,
+
+    /// YAML file with users of the store beside those that every cluster has, watched for changes:
+    /// `users: [{name: remote-beta, role: remote}]`
+    #[arg(long, env = "CAUSEWAY_USERS_FILE", value_name = "FILE")]
+    pub users_file: Option<PathBuf>,
+
+    /// How long what was mirrored of a cluster stays once its file is removed, such as 90s or 3m
+    #[arg(
+        long,
+        env = "CAUSEWAY_REMOVAL_GRACE",
+        value_name = "DURATION",
+        default_value = "3m",
+        value_parser = duration
+    )]
+    pub removal_grace: Duration,
+
+    /// When to drop the services of a cluster that stays lost, such as 90s or 10m; 0s for never. Its
+    /// nodes, identities and addresses always stay
+    #[arg(
+        long,
+        env = "CAUSEWAY_CACHE_TTL",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = duration
+    )]
+    pub cache_ttl: Duration,
+
+    /// Drop a lost cluster's services at once where another cluster offers them too, and restore them
+    /// with it: for agents of Cilium, which do not read that it is lost, as ours do
+    #[arg(long, env = "CAUSEWAY_WITHDRAW_LOST_SERVICES")]
+    pub withdraw_lost_services: bool,
 
     #[command(flatten)]
     pub daemon: daemon::Options,
@@ -123,17 +176,35 @@ impl Config {
         config
     }
 
+    pub fn publish_options(&self) -> publish::Options {
+        publish::Options {
+            default_global_namespace: self.default_global_namespace,
+            mcs_api: self.mcs_api,
+            identity_grace: u64::from(self.identity_grace_seconds) * 1000,
+        }
+    }
+
     /// The embedded etcd's TLS files; `None` for plaintext.
     pub fn tls(&self) -> Option<ServerTls> {
         Some(ServerTls {
             cert: self.tls_cert.clone()?,
             key: self.tls_key.clone()?,
             client_ca: self.client_ca.clone()?,
-            rules: users::rules(&self.cluster_name),
         })
     }
 
+    /// What is done with remote clusters that leave or are lost.
+    pub fn policy(&self) -> Policy {
+        let milliseconds = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+        Policy {
+            removal_grace: milliseconds(self.removal_grace),
+            cache_ttl: Some(milliseconds(self.cache_ttl)).filter(|it| 0 < *it),
+            withdraws_lost_services: self.withdraw_lost_services,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
+        self.storage.options()?;
         if self.insecure_loopback && !self.listen.ip().is_loopback() {
             return Err(format!(
                 "--insecure-loopback serves plaintext, which --listen {} would show to other \
@@ -151,6 +222,23 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Reads a duration as Go's tools write it: a number with `ms`, `s`, `m` or `h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("{text:?} is not a duration such as 500ms, 90s, 3m or 1h");
+    let split = text.find(|it: char| it.is_ascii_alphabetic());
+    let (number, unit) = text.split_at(split.ok_or_else(expected)?);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let milliseconds = number.checked_mul(milliseconds);
+    milliseconds.map(Duration::from_millis).ok_or_else(expected)
 }
 
 #[cfg(test)]
@@ -235,6 +323,20 @@ mod tests {
         for (id, size) in [("0", "255"), ("512", "511"), ("x", "255"), ("1", "256")] {
             assert!(!check(id, size), "{id} of {size}");
         }
+    }
+
+    #[test]
+    fn reads_durations_with_their_units() {
+        let ttl = |text| {
+            let arguments = ["--objects", "x", "--insecure-loopback", "--cache-ttl", text];
+            parse(&arguments).ok().map(|it| it.policy().cache_ttl)
+        };
+
+        assert_eq!(ttl("0s"), Some(None));
+        assert_eq!(ttl("1500ms"), Some(Some(1_500)));
+        assert_eq!(ttl("2m"), Some(Some(120_000)));
+        assert_eq!(ttl("2"), None);
+        assert_eq!(ttl("2d"), None);
     }
 
     fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {

@@ -1,26 +1,18 @@
 //! Watches a directory of small text files, and hands out what they say whenever it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::sync::watch;
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
 
-/// Events name a change within a millisecond; the directory is looked through this often beside
-/// them, for file systems that send none (NFS) and for a directory that was replaced.
-const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
+mod scan;
 
-/// A manifest of 10,000 objects has a tenth of this; more is a mistake, and would eat the memory.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+use scan::Scanner;
+
+/// Changes on their way. While they wait, the kernel collects what happens to the files.
+const CHANGES_MAX: usize = 1;
 
 /// What the files of a directory say, by file name.
 #[derive(Clone, Debug)]
@@ -28,6 +20,15 @@ pub struct Listing<T> {
     /// Unchanged files keep their `Arc` from one listing to the next.
     pub files: BTreeMap<String, Arc<T>>,
     /// Why the directory could not be read; `files` is then what it said last.
+    pub problem: Option<String>,
+}
+
+/// The files that changed since the changes before, by file name.
+#[derive(Clone, Debug)]
+pub struct FileChanges<T> {
+    /// `None` for a file that is gone.
+    pub files: BTreeMap<String, Option<Arc<T>>>,
+    /// Why the directory cannot be read now; files are then what they were last.
     pub problem: Option<String>,
 }
 
@@ -43,36 +44,55 @@ pub fn watch<T, R>(
 ) -> anyhow::Result<watch::Receiver<Listing<T>>>
 where
     T: Send + Sync + 'static,
-    R: Fn(&str, Result<&str, String>, Option<&T>) -> T + Send + 'static,
+    R: Fn(&str, Result<&str, String>, Option<&T>) -> T + Send + Sync + 'static,
 {
-    let notifications = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
-        .context("the kernel gives out no inotify instance")?;
-    let mut scanner = Scanner {
-        directory: directory.to_owned(),
-        is_wanted,
-        read,
-        notifications,
-        files: BTreeMap::new(),
-        problem: None,
-    };
-    scanner.scan(&Touched::default());
-    if let Some(problem) = scanner.problem {
-        return Err(anyhow!(problem));
-    }
-
+    let (mut scanner, _) = Scanner::start(directory, is_wanted, read)?;
     let (sender, receiver) = watch::channel(scanner.listing());
+    spawn(move || {
+        while !sender.is_closed() {
+            if scanner.next().is_some() {
+                sender.send_replace(scanner.listing());
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Like [`watch`], for directories of many files: hands out what `fold` makes of those that
+/// changed, in order, and first what it makes of all.
+pub fn follow<T, R, O>(
+    directory: &Path,
+    is_wanted: fn(&str) -> bool,
+    read: R,
+    mut fold: impl FnMut(FileChanges<T>) -> O + Send + 'static,
+) -> anyhow::Result<mpsc::Receiver<O>>
+where
+    T: Send + Sync + 'static,
+    R: Fn(&str, Result<&str, String>, Option<&T>) -> T + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    let (mut scanner, first) = Scanner::start(directory, is_wanted, read)?;
+    let (sender, receiver) = mpsc::channel(CHANGES_MAX);
+    spawn(move || {
+        let mut changes = Some(first);
+        while !sender.is_closed() {
+            if let Some(changes) = changes
+                && sender.blocking_send(fold(changes)).is_err()
+            {
+                return;
+            }
+            changes = scanner.next();
+        }
+    })?;
+    Ok(receiver)
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("directory".to_owned())
-        .spawn(move || {
-            while !sender.is_closed() {
-                let touched = scanner.wait();
-                if scanner.scan(&touched) {
-                    sender.send_replace(scanner.listing());
-                }
-            }
-        })
+        .spawn(run)
         .context("cannot start a thread")?;
-    Ok(receiver)
+    Ok(())
 }
 
 /// What a directory says that nobody configured: nothing, for ever.
@@ -84,158 +104,11 @@ pub fn nothing<T>() -> watch::Receiver<Listing<T>> {
     watch::channel(listing).1
 }
 
-struct Scanner<T, R> {
-    directory: PathBuf,
-    is_wanted: fn(&str) -> bool,
-    read: R,
-    notifications: OwnedFd,
-    files: BTreeMap<String, (Stamp, Arc<T>)>,
-    problem: Option<String>,
-}
-
-/// What changes with a file's content. The change time tells apart two writes that leave the same
-/// length; where it is too coarse for that, the notification decides.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// The files that notifications named.
-#[derive(Debug, Default)]
-struct Touched {
-    names: BTreeSet<String>,
-    /// The kernel's queue overflowed: any file may have changed.
-    any: bool,
-}
-
-impl<T, R> Scanner<T, R>
-where
-    R: Fn(&str, Result<&str, String>, Option<&T>) -> T,
-{
-    /// Looks through the directory and reads what changed; tells whether anything did.
-    fn scan(&mut self, touched: &Touched) -> bool {
-        let names = self.observe().and_then(|()| self.names());
-        let problem = match &names {
-            Ok(_) => None,
-            Err(error) => Some(format!("{}: {error}", self.directory.display())),
-        };
-        let mut changed = problem != self.problem;
-        self.problem = problem;
-        let Ok(names) = names else {
-            return changed;
-        };
-
-        let before = self.files.len();
-        self.files.retain(|name, _| names.contains_key(name));
-        changed |= self.files.len() != before;
-        for (name, stamp) in names {
-            let known = self.files.get(&name);
-            let is_touched = touched.any || touched.names.contains(&name);
-            if known.is_some_and(|(it, _)| *it == stamp) && !is_touched {
-                continue;
-            }
-            let text = text(&self.directory.join(&name));
-            let text = text.as_deref().map_err(ToString::to_string);
-            let said = (self.read)(&name, text, known.map(|(_, said)| &**said));
-            self.files.insert(name, (stamp, Arc::new(said)));
-            changed = true;
-        }
-        changed
-    }
-
-    /// Asks for notifications. Repeating it costs nothing, and finds a directory that took the
-    /// place of another.
-    fn observe(&self) -> io::Result<()> {
-        // Not every write, but only closing: a file that is being written is not read half done.
-        let events = WatchFlags::CLOSE_WRITE
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::ONLYDIR;
-        inotify::add_watch(&self.notifications, &self.directory, events)?;
-        Ok(())
-    }
-
-    fn names(&self) -> io::Result<BTreeMap<String, Stamp>> {
-        let mut names = BTreeMap::new();
-        for entry in fs::read_dir(&self.directory)? {
-            let Ok(name) = entry?.file_name().into_string() else {
-                continue;
-            };
-            if name.starts_with('.') || !(self.is_wanted)(&name) {
-                continue;
-            }
-            // Follows links, as mounted ConfigMaps have them. One that vanished is just not there.
-            if let Ok(metadata) = fs::metadata(self.directory.join(&name))
-                && metadata.is_file()
-            {
-                names.insert(name, Stamp::from(&metadata));
-            }
-        }
-        Ok(names)
-    }
-
-    /// Returns at the first notification, with all that have arrived, or after the interval.
-    fn wait(&self) -> Touched {
-        let timeout = Timespec {
-            tv_sec: RESCAN_INTERVAL.as_secs().cast_signed(),
-            tv_nsec: RESCAN_INTERVAL.subsec_nanos().into(),
-        };
-        let mut awaited = [PollFd::new(&self.notifications, PollFlags::IN)];
-        // An interrupted wait is a short one.
-        let _ = poll(&mut awaited, Some(&timeout));
-
-        let mut touched = Touched::default();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(&self.notifications, &mut buffer);
-        while let Ok(event) = events.next() {
-            match event.file_name().map(|it| it.to_str()) {
-                Some(Ok(name)) => drop(touched.names.insert(name.to_owned())),
-                Some(Err(_)) => (),
-                None => touched.any = true,
-            }
-        }
-        touched
-    }
-
-    fn listing(&self) -> Listing<T> {
-        let files = self.files.iter();
-        Listing {
-            files: files
-                .map(|(name, (_, said))| (name.clone(), Arc::clone(said)))
-                .collect(),
-            problem: self.problem.clone(),
-        }
-    }
-}
-
-impl From<&Metadata> for Stamp {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-fn text(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let limited = fs::File::open(file)?.take(FILE_BYTES_MAX + 1);
-    let bytes = io::BufReader::new(limited).read_to_string(&mut text)?;
-    if bytes as u64 > FILE_BYTES_MAX {
-        let problem = format!("larger than {FILE_BYTES_MAX} bytes; split the file");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -298,6 +171,42 @@ mod tests {
 
         let summary = summary(&listings.borrow());
         assert_eq!(summary, "a.yaml=!stream did not contain valid UTF-8");
+    }
+
+    #[tokio::test]
+    async fn hands_out_only_the_files_that_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.yaml"), "1").unwrap();
+        fs::write(path("b.yaml"), "2").unwrap();
+        let read =
+            |_: &str, text: Result<&str, String>, _: Option<&String>| text.unwrap().to_owned();
+        let summary = |changes: FileChanges<String>| {
+            let files = changes.files.into_iter();
+            let files: Vec<String> = files
+                .map(|(name, said)| {
+                    format!(
+                        "{name}={}",
+                        said.map_or_else(|| "-".to_owned(), |it| (*it).clone())
+                    )
+                })
+                .collect();
+            files.join(" ")
+        };
+        let wanted = |name: &str| name.ends_with(".yaml");
+        let mut changes = super::follow(directory.path(), wanted, read, summary).unwrap();
+        assert_eq!(changes.recv().await.unwrap(), "a.yaml=1 b.yaml=2");
+
+        fs::write(path(".b"), "3").unwrap();
+        fs::rename(path(".b"), path("b.yaml")).unwrap();
+        expect_change(&mut changes, "b.yaml=3").await;
+        fs::remove_file(path("a.yaml")).unwrap();
+        expect_change(&mut changes, "a.yaml=-").await;
+    }
+
+    async fn expect_change(changes: &mut mpsc::Receiver<String>, expected: &str) {
+        let arrived = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
+        assert_eq!(arrived.ok().flatten().as_deref(), Some(expected));
     }
 
     /// Each file says its text, or the problem, and what it said before.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use topology::id::ClusterName;
 use topology::record::{CLUSTER_LABEL, Labels};
 
-/// Label strings with their numbers.
-pub type Numbers = BTreeMap<String, u32>;
+use crate::objects::ObjectName;
 
 /// The labels of a pod's identity: its own, those of its namespace, and who it is for policies.
 pub fn labels(
@@ -58,50 +58,276 @@ fn is_identifying(key: &str) -> bool {
         || !(key.contains("beta.kubernetes.io") || SINGLE_PODS.iter().any(|it| key.starts_with(it)))
 }
 
-/// Gives each label string in `wanted` a number from `range`, or none once all are taken.
+/// The number that a label string means in every cluster, if it is reserved for it.
 ///
-/// `fixed` numbers belong to identities that exist as objects. A number in `held` is kept where
-/// nobody else has it, so a new identity never moves an old one. Every other number comes from the
-/// labels themselves, by a hash and then by probing upwards in the order of the labels: a restart
-/// without memory arrives at the same numbers, but for two that collide and came in another order.
-pub fn allocate(
-    wanted: &BTreeSet<String>,
-    fixed: &Numbers,
-    held: &Numbers,
-    range: &RangeInclusive<u32>,
-) -> Numbers {
-    let mut taken: BTreeSet<u32> = fixed.values().copied().collect();
-    let mut numbers = Numbers::new();
-    let mut fresh = Vec::new();
-    for labels in wanted {
-        if let Some(number) = fixed.get(labels) {
-            numbers.insert(labels.clone(), *number);
-            continue;
-        }
-        match held.get(labels) {
-            Some(number) if range.contains(number) && taken.insert(*number) => {
-                numbers.insert(labels.clone(), *number);
-            }
-            _ => fresh.push(labels),
-        }
-    }
-
-    for labels in fresh {
-        if let Some(number) = probe(labels, range, &taken) {
-            taken.insert(number);
-            numbers.insert(labels.clone(), number);
-        }
-    }
-    numbers
+/// Upstream writes reserved identities as a single label with the source `reserved`. No pod's labels
+/// are such, so nothing is ever allocated for them; well-known identities, which upstream knows but
+/// has switched off, are numbered like all others.
+pub fn reserved_number(labels: &str) -> Option<u32> {
+    const RESERVED: [&str; 10] = [
+        "host",
+        "world",
+        "unmanaged",
+        "health",
+        "init",
+        "remote-node",
+        "kube-apiserver",
+        "ingress",
+        "world-ipv4",
+        "world-ipv6",
+    ];
+    let name = labels.strip_prefix("reserved:")?.strip_suffix("=;")?;
+    let index = RESERVED.iter().position(|it| *it == name)?;
+    u32::try_from(index + 1).ok()
 }
 
-/// The first free number from the hash of `labels` on, around the end of `range`.
-fn probe(labels: &str, range: &RangeInclusive<u32>, taken: &BTreeSet<u32>) -> Option<u32> {
-    let size = u64::from(range.end() - range.start()) + 1;
-    let start = u32::try_from(hash(labels) % size).expect("a remainder of at most 2^32");
-    let from_hash = range.start() + start..=*range.end();
-    let from_start = *range.start()..range.start() + start;
-    from_hash.chain(from_start).find(|it| !taken.contains(it))
+/// Label strings, as they are written into the store; shared between the tables here.
+pub type LabelText = Arc<str>;
+
+/// The numbers of all identities of the cluster: those that exist as objects, and those that are
+/// allocated here for pods.
+///
+/// A number belongs to its labels as long as any pod has them, and for a grace period after that:
+/// meanwhile peers may still see packets that carry it. New numbers come from the labels themselves,
+/// by a hash and then by probing upwards: a restart without memory arrives at the same numbers, but
+/// for two that collide and came in another order.
+#[derive(Debug)]
+pub struct Identities {
+    range: RangeInclusive<u32>,
+    /// In milliseconds.
+    grace: u64,
+    fixed: BTreeMap<u32, LabelText>,
+    fixed_by_labels: BTreeMap<LabelText, BTreeSet<u32>>,
+    allocated: BTreeMap<LabelText, Allocation>,
+    by_number: BTreeMap<u32, LabelText>,
+    /// The pods that have each label string.
+    users: BTreeMap<LabelText, BTreeSet<ObjectName>>,
+    /// Labels in use that have no number, because all are taken.
+    waiting: BTreeSet<LabelText>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Allocation {
+    number: u32,
+    /// Since when no pod has it, in milliseconds since 1970.
+    unused_since: Option<u64>,
+}
+
+/// What follows from a change: identities that are others, and pods whose number is another.
+#[derive(Debug, Default, PartialEq)]
+pub struct Moved {
+    pub numbers: BTreeSet<u32>,
+    pub pods: BTreeSet<ObjectName>,
+}
+
+impl Identities {
+    /// `grace` in milliseconds.
+    pub fn new(range: RangeInclusive<u32>, grace: u64) -> Self {
+        Self {
+            range,
+            grace,
+            fixed: BTreeMap::new(),
+            fixed_by_labels: BTreeMap::new(),
+            allocated: BTreeMap::new(),
+            by_number: BTreeMap::new(),
+            users: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    pub fn range(&self) -> &RangeInclusive<u32> {
+        &self.range
+    }
+
+    /// Takes over what a former life allocated. To be called before anything else: a number that is
+    /// used already stays whose it is.
+    pub fn remember(
+        &mut self,
+        numbers: impl IntoIterator<Item = (u32, String)>,
+        now: u64,
+    ) -> Moved {
+        let mut moved = Moved::default();
+        for (number, labels) in numbers {
+            let labels: LabelText = labels.into();
+            let is_free =
+                !self.fixed.contains_key(&number) && !self.by_number.contains_key(&number);
+            let is_new = !self.allocated.contains_key(&labels);
+            if is_free && is_new && self.range.contains(&number) {
+                self.insert(&labels, number, Some(now));
+                moved.numbers.insert(number);
+            }
+        }
+        moved
+    }
+
+    /// An identity of the range exists as an object, or (`None`) does so no more.
+    pub fn fix(&mut self, number: u32, labels: Option<LabelText>, now: u64) -> Moved {
+        let mut moved = Moved::default();
+        moved.numbers.insert(number);
+        if let Some(before) = self.fixed.remove(&number) {
+            self.unfix(number, &before, &mut moved);
+        }
+        let Some(labels) = labels else {
+            self.allocate_waiting(&mut moved);
+            return moved;
+        };
+        // Whoever had the number here gets another one.
+        if let Some(evicted) = self.by_number.remove(&number) {
+            self.allocated.remove(&evicted);
+            if self.users.contains_key(&evicted) && evicted != labels {
+                self.waiting.insert(evicted);
+            }
+        }
+        self.fixed.insert(number, Arc::clone(&labels));
+        let numbers = self.fixed_by_labels.entry(Arc::clone(&labels)).or_default();
+        numbers.insert(number);
+        self.waiting.remove(&labels);
+        if let Some(allocation) = self.allocated.get_mut(&labels) {
+            allocation.unused_since.get_or_insert(now);
+        }
+        self.move_users(&labels, &mut moved);
+        self.allocate_waiting(&mut moved);
+        moved
+    }
+
+    fn unfix(&mut self, number: u32, labels: &LabelText, moved: &mut Moved) {
+        if let Some(numbers) = self.fixed_by_labels.get_mut(labels) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.fixed_by_labels.remove(labels);
+            }
+        }
+        if !self.users.contains_key(labels) {
+            return;
+        }
+        // Pods that are still there keep the number of the object that is not.
+        if self.allocated.contains_key(labels) {
+            self.use_again(labels);
+        } else if self.range.contains(&number) && !self.by_number.contains_key(&number) {
+            self.insert(labels, number, None);
+        }
+        self.move_users(labels, moved);
+    }
+
+    /// A pod has these labels now. Its number exists after [`allocate`](Self::allocate).
+    pub fn take(&mut self, labels: &LabelText, pod: ObjectName) {
+        let pods = self.users.entry(Arc::clone(labels)).or_default();
+        pods.insert(pod);
+        if self.fixed_by_labels.contains_key(labels) {
+            return;
+        }
+        if self.allocated.contains_key(labels) {
+            self.use_again(labels);
+        } else {
+            self.waiting.insert(Arc::clone(labels));
+        }
+    }
+
+    /// A pod has these labels no more.
+    pub fn release(&mut self, labels: &LabelText, pod: &ObjectName, now: u64) {
+        let Some(pods) = self.users.get_mut(labels) else {
+            return;
+        };
+        pods.remove(pod);
+        if pods.is_empty() {
+            self.users.remove(labels);
+            self.waiting.remove(labels);
+            if let Some(allocation) = self.allocated.get_mut(labels) {
+                allocation.unused_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Gives numbers to the labels that were taken since, in the order of the labels.
+    pub fn allocate(&mut self) -> Moved {
+        let mut moved = Moved::default();
+        self.allocate_waiting(&mut moved);
+        moved
+    }
+
+    /// Forgets numbers that nobody has used for the grace period.
+    pub fn collect(&mut self, now: u64) -> Moved {
+        let mut moved = Moved::default();
+        let grace = self.grace;
+        let is_due = |it: &Allocation| it.unused_since.is_some_and(|since| since + grace <= now);
+        let due = self.allocated.iter().filter(|(_, it)| is_due(it));
+        let due: Vec<(LabelText, u32)> = due
+            .map(|(labels, it)| (Arc::clone(labels), it.number))
+            .collect();
+        for (labels, number) in due {
+            self.allocated.remove(&labels);
+            self.by_number.remove(&number);
+            moved.numbers.insert(number);
+        }
+        self.allocate_waiting(&mut moved);
+        moved
+    }
+
+    /// The number of these labels; the lowest, should several objects have them.
+    pub fn number(&self, labels: &str) -> Option<u32> {
+        if let Some(numbers) = self.fixed_by_labels.get(labels) {
+            return numbers.first().copied();
+        }
+        self.allocated.get(labels).map(|it| it.number)
+    }
+
+    pub fn labels(&self, number: u32) -> Option<&LabelText> {
+        self.fixed
+            .get(&number)
+            .or_else(|| self.by_number.get(&number))
+    }
+
+    /// How many kinds of pods have no number, because all are taken.
+    pub fn exhausted(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn allocate_waiting(&mut self, moved: &mut Moved) {
+        for labels in std::mem::take(&mut self.waiting) {
+            match self.probe(&labels) {
+                Some(number) => {
+                    self.insert(&labels, number, None);
+                    moved.numbers.insert(number);
+                    self.move_users(&labels, moved);
+                }
+                None => drop(self.waiting.insert(labels)),
+            }
+        }
+    }
+
+    fn insert(&mut self, labels: &LabelText, number: u32, unused_since: Option<u64>) {
+        let allocation = Allocation {
+            number,
+            unused_since,
+        };
+        self.allocated.insert(Arc::clone(labels), allocation);
+        self.by_number.insert(number, Arc::clone(labels));
+    }
+
+    fn use_again(&mut self, labels: &str) {
+        if let Some(allocation) = self.allocated.get_mut(labels) {
+            allocation.unused_since = None;
+        }
+    }
+
+    fn move_users(&self, labels: &str, moved: &mut Moved) {
+        moved
+            .pods
+            .extend(self.users.get(labels).into_iter().flatten().cloned());
+    }
+
+    /// The first free number from the hash of `labels` on, around the end of the range.
+    fn probe(&self, labels: &str) -> Option<u32> {
+        let (first, last) = (*self.range.start(), *self.range.end());
+        let size = u64::from(last - first) + 1;
+        if size <= (self.by_number.len() + self.fixed.len()) as u64 {
+            return None;
+        }
+        let start =
+            first + u32::try_from(hash(labels) % size).expect("a remainder of at most 2^32");
+        let is_free = |it: &u32| !self.by_number.contains_key(it) && !self.fixed.contains_key(it);
+        (start..=last).chain(first..start).find(is_free)
+    }
 }
 
 /// FNV-1a, folded: the same on every machine and in every release, since numbers outlive both.
@@ -113,90 +339,4 @@ fn hash(text: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::{btree_map, btree_set};
-    use proptest::{prop_assert, prop_assert_eq, proptest};
-
-    use super::*;
-
-    #[test]
-    fn describes_a_pod_as_upstream_does() {
-        let pod = BTreeMap::from([
-            ("app".to_owned(), "web".to_owned()),
-            ("pod-template-hash".to_owned(), "7d4b9".to_owned()),
-            ("app.kubernetes.io/name".to_owned(), "shop".to_owned()),
-            ("kubernetes.io/arch".to_owned(), "amd64".to_owned()),
-        ]);
-
-        let labels = labels(
-            &"alpha".parse().unwrap(),
-            "shop",
-            &BTreeMap::new(),
-            "default",
-            &pod,
-        );
-
-        assert_eq!(
-            labels.to_string(),
-            "k8s:app=web;k8s:app.kubernetes.io/name=shop;\
-             k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop;\
-             k8s:io.cilium.k8s.policy.cluster=alpha;\
-             k8s:io.cilium.k8s.policy.serviceaccount=default;k8s:io.kubernetes.pod.namespace=shop;"
-        );
-    }
-
-    #[test]
-    fn probes_when_a_number_is_taken_and_gives_up_when_all_are() {
-        let wanted = strings(&["a", "b", "c", "d"]);
-
-        let numbers = allocate(&wanted, &Numbers::new(), &Numbers::new(), &(10..=12));
-
-        let given: BTreeSet<u32> = numbers.values().copied().collect();
-        assert_eq!(given, BTreeSet::from([10, 11, 12]));
-        assert!(!numbers.contains_key("d"));
-    }
-
-    #[test]
-    fn leaves_the_numbers_of_objects_alone() {
-        let fixed = Numbers::from([("object".to_owned(), 11)]);
-        let held = Numbers::from([("a".to_owned(), 11)]);
-
-        let numbers = allocate(&strings(&["a", "object"]), &fixed, &held, &(10..=12));
-
-        assert_eq!(numbers["object"], 11);
-        assert_ne!(numbers["a"], 11);
-    }
-
-    proptest! {
-        #[test]
-        fn gives_each_its_own_number_within_the_range(wanted in btree_set("[a-f]{1,3}", 0..60)) {
-            let range = 65_536..=65_599;
-
-            let numbers = allocate(&wanted, &Numbers::new(), &Numbers::new(), &range);
-
-            let given: BTreeSet<u32> = numbers.values().copied().collect();
-            prop_assert_eq!(given.len(), wanted.len());
-            prop_assert!(given.iter().all(|it| range.contains(it)));
-        }
-
-        #[test]
-        fn never_moves_a_number_that_is_held(
-            before in btree_set("[a-f]{1,2}", 0..40),
-            after in btree_set("[a-f]{1,2}", 0..40),
-            fixed in btree_map("[x-z]{1,2}", 0_u32..40, 0..5),
-        ) {
-            let range = 0..=127;
-            let held = allocate(&before, &fixed, &Numbers::new(), &range);
-
-            let numbers = allocate(&after, &fixed, &held, &range);
-
-            for labels in before.intersection(&after) {
-                prop_assert_eq!(numbers.get(labels), held.get(labels));
-            }
-        }
-    }
-
-    fn strings(texts: &[&str]) -> BTreeSet<String> {
-        texts.iter().map(|it| (*it).to_owned()).collect()
-    }
-}
+mod tests;

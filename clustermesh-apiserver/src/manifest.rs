@@ -1,16 +1,16 @@
 //! Decides what one manifest file says: Kubernetes objects, or where it is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tracing::{debug, error};
 
-use crate::objects::{ObjectName, Objects};
+use crate::objects::Objects;
+
+pub mod catalog;
+mod document;
+
+use document::Source;
 
 /// What a file says: the objects of its good documents, and what is wrong with the others.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,11 +85,17 @@ impl ManifestFile {
     }
 }
 
-/// Reads YAML documents (JSON is YAML too), and the items of a `List`.
+/// Reads JSON, or YAML documents, and the items of a `List`.
 pub fn parse(text: &str) -> Manifest {
+    // What looks like JSON and is none is read as YAML, whose errors then say where it is wrong.
+    if text.trim_start().starts_with('{')
+        && let Some(manifest) = parse_json(text)
+    {
+        return manifest;
+    }
     let mut manifest = Manifest::default();
     for (first_line, document) in documents(text) {
-        if let Err(fault) = read(&Source::Text(document), &mut manifest) {
+        if let Err(fault) = document::read(&Source::Yaml(document), &mut manifest) {
             manifest.errors.push(ManifestError {
                 line: first_line + fault.line.saturating_sub(1),
                 column: fault.column,
@@ -98,6 +104,13 @@ pub fn parse(text: &str) -> Manifest {
         }
     }
     manifest
+}
+
+/// `None` if anything is wrong.
+fn parse_json(text: &str) -> Option<Manifest> {
+    let mut manifest = Manifest::default();
+    document::read(&Source::Json(text), &mut manifest).ok()?;
+    Some(manifest)
 }
 
 /// The documents with the line that each begins on.
@@ -133,162 +146,6 @@ fn is_blank(document: &str) -> bool {
         .all(|line| line.is_empty() || line.starts_with('#'))
 }
 
-/// A document, or an item of a `List`.
-enum Source<'a> {
-    Item(&'a Value),
-    Text(&'a str),
-}
-
-/// A problem at a place within its document; 1:1 where the place is not known.
-struct Fault {
-    line: u64,
-    column: u64,
-    problem: String,
-}
-
-impl Source<'_> {
-    fn decode<T: DeserializeOwned>(&self, what: &str) -> Result<T, Fault> {
-        match self {
-            Self::Item(value) => {
-                T::deserialize(*value).map_err(|error| Fault::at_start(format!("{what}: {error}")))
-            }
-            Self::Text(text) => serde_saphyr::from_str(text).map_err(|error| {
-                let location = error.location();
-                Fault {
-                    line: location.map_or(1, |it| it.line()),
-                    column: location.map_or(1, |it| it.column()),
-                    problem: format!("{what}: {}", summary(&error)),
-                }
-            }),
-        }
-    }
-}
-
-impl Fault {
-    fn at_start(problem: String) -> Self {
-        Self {
-            line: 1,
-            column: 1,
-            problem,
-        }
-    }
-}
-
-/// What every object begins with.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Header {
-    api_version: String,
-    kind: String,
-}
-
-/// Only `List` is needed: the typed lists of the API have no kinds in their items.
-#[derive(Deserialize)]
-struct List {
-    items: Vec<Value>,
-}
-
-fn read(source: &Source<'_>, manifest: &mut Manifest) -> Result<(), Fault> {
-    let header: Header = source.decode("object")?;
-    let kind = header.kind.as_str();
-    let objects = &mut manifest.objects;
-    match (header.api_version.as_str(), kind) {
-        ("v1", "List") => read_items(source, manifest),
-        ("v1", "Namespace") => {
-            add_clusterwide(&mut objects.namespaces, source, kind, |it| &it.metadata)
-        }
-        ("v1", "Node") => add_clusterwide(&mut objects.nodes, source, kind, |it| &it.metadata),
-        ("v1", "Pod") => add_namespaced(&mut objects.pods, source, kind, |it| &it.metadata),
-        ("v1", "Service") => add_namespaced(&mut objects.services, source, kind, |it| &it.metadata),
-        ("discovery.k8s.io/v1", "EndpointSlice") => {
-            add_namespaced(&mut objects.endpoint_slices, source, kind, |it| {
-                &it.metadata
-            })
-        }
-        ("cilium.io/v2", "CiliumNode") => {
-            add_clusterwide(&mut objects.cilium_nodes, source, kind, |it| &it.metadata)
-        }
-        ("cilium.io/v2", "CiliumIdentity") => {
-            add_clusterwide(&mut objects.cilium_identities, source, kind, |it| {
-                &it.metadata
-            })
-        }
-        ("cilium.io/v2", "CiliumEndpoint") => {
-            add_namespaced(&mut objects.cilium_endpoints, source, kind, |it| {
-                &it.metadata
-            })
-        }
-        _ => {
-            manifest
-                .ignored
-                .insert(format!("{} {kind}", header.api_version));
-            Ok(())
-        }
-    }
-}
-
-fn read_items(source: &Source<'_>, manifest: &mut Manifest) -> Result<(), Fault> {
-    let list: List = source.decode("List")?;
-    for (index, item) in list.items.iter().enumerate() {
-        read(&Source::Item(item), manifest).map_err(|fault| Fault {
-            problem: format!("items[{index}]: {}", fault.problem),
-            ..fault
-        })?;
-    }
-    Ok(())
-}
-
-fn add_clusterwide<T: DeserializeOwned>(
-    table: &mut BTreeMap<String, Arc<T>>,
-    source: &Source<'_>,
-    kind: &str,
-    metadata: impl Fn(&T) -> &ObjectMeta,
-) -> Result<(), Fault> {
-    let object: T = source.decode(kind)?;
-    let name = name_of(metadata(&object), kind)?;
-    table.insert(name, Arc::new(object));
-    Ok(())
-}
-
-fn add_namespaced<T: DeserializeOwned>(
-    table: &mut BTreeMap<ObjectName, Arc<T>>,
-    source: &Source<'_>,
-    kind: &str,
-    metadata: impl Fn(&T) -> &ObjectMeta,
-) -> Result<(), Fault> {
-    let object: T = source.decode(kind)?;
-    let metadata = metadata(&object);
-    let name = ObjectName {
-        name: name_of(metadata, kind)?,
-        namespace: metadata
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
-    };
-    table.insert(name, Arc::new(object));
-    Ok(())
-}
-
-fn name_of(metadata: &ObjectMeta, kind: &str) -> Result<String, Fault> {
-    metadata
-        .name
-        .clone()
-        .filter(|it| !it.is_empty())
-        .ok_or_else(|| Fault::at_start(format!("{kind}: metadata.name is missing")))
-}
-
-/// One line, without the place: it counts from the document's start and not from the file's.
-fn summary(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    match error.location() {
-        Some(it) => {
-            let place = format!(" at line {}, column {}", it.line(), it.column());
-            text.replace(&place, "")
-        }
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,17 +159,8 @@ mod tests {
 
         assert_eq!(manifest.errors, []);
         assert_eq!(manifest.objects.len(), 2);
-        assert_eq!(
-            manifest.objects.services[&web()]
-                .spec
-                .as_ref()
-                .unwrap()
-                .ports
-                .as_ref()
-                .unwrap()[0]
-                .port,
-            80
-        );
+        let texts: Vec<String> = manifest.objects.keys().map(ToString::to_string).collect();
+        assert_eq!(texts, ["Node node-1", "Service default/web"]);
         assert_eq!(
             manifest.ignored,
             BTreeSet::from(["apps/v1 Deployment".to_owned()])
@@ -365,7 +213,7 @@ mod tests {
 
         let manifest = parse(list);
 
-        assert_eq!(manifest.objects.namespaces.len(), 1);
+        assert_eq!(manifest.objects.len(), 1);
         assert_eq!(
             manifest.errors[0].to_string(),
             "1:1: items[1]: Node: metadata.name is missing"
@@ -401,13 +249,6 @@ mod tests {
 
     const SERVICE: &str =
         "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  ports:\n  - {port: 80}\n";
-
-    fn web() -> ObjectName {
-        ObjectName {
-            namespace: "default".to_owned(),
-            name: "web".to_owned(),
-        }
-    }
 
     #[track_caller]
     fn check_error(text: &str, expected: &str) {

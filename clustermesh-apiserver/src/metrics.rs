@@ -1,19 +1,25 @@
 //! What the API server counts, under upstream's names where upstream counts the same.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use topology::id::ClusterName;
-use topology::report::ClusterState;
+use topology::record::Kind;
+use topology::report::{CertificateReport, ClusterReport, ClusterState, KindReport};
 
+use crate::journal::Journal;
 use crate::model::Model;
 
 /// Handles to what `/metrics` shows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     remote_clusters: Gauge,
     connected: Family<Peer, Gauge>,
@@ -23,12 +29,24 @@ pub struct Metrics {
     endpoints: Family<Peer, Gauge>,
     /// Counts, but is a gauge upstream, and a counter would get another name.
     failures: Family<Peer, Gauge>,
-    last_failure_seconds: Family<Peer, Gauge<f64, AtomicU64>>,
+    last_failure_seconds: Family<Peer, Seconds>,
+    synced: Family<Scope, Gauge>,
+    published: Family<Scope, Gauge>,
+    mirror_bootstrap_seconds: Seconds,
+    publisher_bootstrap_seconds: Seconds,
+    records: Family<Records, Gauge>,
     dropped: Family<Dropped, Counter>,
+    latency: Family<Peer, Histogram, fn() -> Histogram>,
+    last_pulse_seconds: Family<Peer, Seconds>,
+    certificates: Family<Certificate, Seconds>,
     global_services: Gauge,
     objects: Gauge,
-    problems: Family<Kind, Gauge>,
+    problems: Family<Problems, Gauge>,
+    /// The remote clusters that have series.
+    shown: BTreeSet<ClusterName>,
 }
+
+type Seconds = Gauge<f64, AtomicU64>;
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Peer {
@@ -36,119 +54,268 @@ struct Peer {
     target_cluster: String,
 }
 
+/// As upstream names the records of one kind: by the part of their keys that says it.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Dropped {
-    target_cluster: String,
-    reason: &'static str,
+struct Scope {
+    scope: String,
+    source_cluster: String,
+    action: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Kind {
+struct Records {
+    target_cluster: String,
+    kind: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Dropped {
+    target_cluster: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Certificate {
+    file: String,
+    /// `server` for the embedded etcd's own, `client` for those shown to peers.
+    usage: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Problems {
     kind: &'static str,
+}
+
+/// From a change in the next rack to one that waited for a connection to come back.
+const LATENCY_BUCKETS_SECONDS: [f64; 14] = [
+    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let latency: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS_SECONDS);
+        Self {
+            remote_clusters: Gauge::default(),
+            connected: Family::default(),
+            ready: Family::default(),
+            nodes: Family::default(),
+            services: Family::default(),
+            endpoints: Family::default(),
+            failures: Family::default(),
+            last_failure_seconds: Family::default(),
+            synced: Family::default(),
+            published: Family::default(),
+            mirror_bootstrap_seconds: Gauge::default(),
+            publisher_bootstrap_seconds: Gauge::default(),
+            records: Family::default(),
+            dropped: Family::default(),
+            latency: Family::new_with_constructor(latency),
+            last_pulse_seconds: Family::default(),
+            certificates: Family::default(),
+            global_services: Gauge::default(),
+            objects: Gauge::default(),
+            problems: Family::default(),
+            shown: BTreeSet::new(),
+        }
+    }
 }
 
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let upstream = registry.sub_registry_with_prefix("cilium_kvstoremesh");
-        let it = metrics.clone();
-        upstream.register(
-            "remote_clusters",
-            "Remote clusters configured",
-            it.remote_clusters,
-        );
-        let help = "1 while the remote cluster is connected and complete, else 0";
-        upstream.register("remote_cluster_readiness_status", help, it.ready);
-        let help = "Losses of the connection to the remote cluster";
-        upstream.register("remote_cluster_failures", help, it.failures);
-        let help = "When the connection was lost last, in seconds since 1970";
-        upstream.register(
-            "remote_cluster_last_failure_ts",
-            help,
-            it.last_failure_seconds,
-        );
-        upstream.register(
-            "remote_cluster_nodes",
-            "Nodes of the remote cluster",
-            it.nodes,
-        );
-        let help = "Services that the remote cluster shares";
-        upstream.register("remote_cluster_services", help, it.services);
-        let help = "Addresses of the remote cluster's pods";
-        upstream.register("remote_cluster_endpoints", help, it.endpoints);
-
-        let ours = registry.sub_registry_with_prefix("mesh_clustermesh_apiserver");
-        let help = "1 while the remote cluster answers, else 0";
-        ours.register("remote_cluster_connected", help, it.connected);
-        let help = "Records of a remote cluster that break its contract, by reason";
-        ours.register("records_dropped", help, it.dropped);
-        ours.register(
-            "shared_services",
-            "Services that this cluster shares",
-            it.global_services,
-        );
-        ours.register("objects", "Objects read from the manifests", it.objects);
-        ours.register(
-            "problems",
-            "Problems that /v1/status shows, by kind",
-            it.problems,
-        );
+        metrics.register_upstream(registry);
+        metrics.register_ours(registry.sub_registry_with_prefix("mesh_clustermesh_apiserver"));
         metrics
     }
 
-    /// Counts a lost connection to `remote`.
-    pub fn count_failure(&self, own: &ClusterName, remote: &ClusterName, unix_milliseconds: u64) {
-        let peer = peer(own, remote);
-        self.failures.get_or_create(&peer).inc();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds stay exact in a double for 285,000 years"
-        )]
-        let seconds = unix_milliseconds as f64 / 1e3;
-        self.last_failure_seconds.get_or_create(&peer).set(seconds);
+    /// Names and labels are upstream's, of its mesh cache and of its publisher.
+    fn register_upstream(&self, registry: &mut Registry) {
+        let it = self.clone();
+        let mirror = registry.sub_registry_with_prefix("cilium_kvstoremesh");
+        let help = "Remote clusters configured";
+        mirror.register("remote_clusters", help, it.remote_clusters);
+        let help = "1 while the remote cluster is connected and complete, else 0";
+        mirror.register("remote_cluster_readiness_status", help, it.ready);
+        let help = "Losses of the connection to the remote cluster";
+        mirror.register("remote_cluster_failures", help, it.failures);
+        let help = "When the connection was lost last, in seconds since 1970";
+        let name = "remote_cluster_last_failure_ts";
+        mirror.register(name, help, it.last_failure_seconds);
+        let help = "Nodes of the remote cluster";
+        mirror.register("remote_cluster_nodes", help, it.nodes);
+        let help = "Services that the remote cluster shares";
+        mirror.register("remote_cluster_services", help, it.services);
+        let help = "Addresses of the remote cluster's pods";
+        mirror.register("remote_cluster_endpoints", help, it.endpoints);
+        let help = "1 once all records of a kind have been read, else 0";
+        mirror.register("kvstore_initial_sync_completed", help, it.synced);
+        let help = "Seconds from the start until every remote cluster was read, or had its time";
+        mirror.register("bootstrap_seconds", help, it.mirror_bootstrap_seconds);
+
+        let publisher = registry.sub_registry_with_prefix("cilium_clustermesh_apiserver");
+        let help = "1 once all records of a kind have been published, else 0";
+        publisher.register("kvstore_initial_sync_completed", help, it.published);
+        let help = "Seconds from the start until the own records were published";
+        publisher.register("bootstrap_seconds", help, it.publisher_bootstrap_seconds);
+    }
+
+    fn register_ours(&self, ours: &mut Registry) {
+        let it = self.clone();
+        let help = "1 while the remote cluster answers, else 0";
+        ours.register("remote_cluster_connected", help, it.connected);
+        let help = "Records held of the remote cluster, by kind";
+        ours.register("remote_cluster_records", help, it.records);
+        let help = "Records of a remote cluster that break its contract, by reason";
+        ours.register("records_dropped", help, it.dropped);
+        let help = "From a remote cluster's clock to our store, measured by its pulse";
+        ours.register("propagation_latency_seconds", help, it.latency);
+        let help = "When the last pulse of the remote cluster arrived, in seconds since 1970";
+        ours.register("remote_cluster_last_pulse_ts", help, it.last_pulse_seconds);
+        let help = "When a certificate ends, in seconds since 1970; 0 if it cannot be read";
+        ours.register("certificate_expiry_unix_seconds", help, it.certificates);
+        let help = "Services that this cluster shares";
+        ours.register("shared_services", help, it.global_services);
+        ours.register("objects", "Objects read from the manifests", it.objects);
+        let help = "Problems that /v1/status shows, by kind";
+        ours.register("problems", help, it.problems);
+    }
+
+    /// Counts a pulse of `remote` that took so long to be in our store.
+    pub fn observe_latency(&self, own: &ClusterName, remote: &ClusterName, latency: Duration) {
+        let latencies = self.latency.get_or_create(&peer(own, remote));
+        latencies.observe(latency.as_secs_f64());
+    }
+
+    /// Notes that every remote cluster was met, or had its time.
+    pub fn set_mirrored(&self, since_start: Duration) {
+        self.mirror_bootstrap_seconds.set(since_start.as_secs_f64());
+    }
+
+    /// Notes that the own records of `own` are published.
+    pub fn set_published(&self, own: &ClusterName, since_start: Duration) {
+        self.publisher_bootstrap_seconds
+            .set(since_start.as_secs_f64());
+        for kind in Kind::ALL {
+            let scope = scope(own, kind.as_str(), "write");
+            self.published.get_or_create(&scope).set(1);
+        }
     }
 
     /// Shows the model as it is now.
-    pub fn show(&self, own: &ClusterName, model: &Model) {
-        self.connected.clear();
-        self.ready.clear();
-        self.nodes.clear();
-        self.services.clear();
-        self.endpoints.clear();
-        self.dropped.clear();
-        let mut remotes = 0;
-        for (report, rejections) in model.remotes() {
-            remotes += 1;
-            let peer = peer(own, &report.name);
-            let connected = report.state == ClusterState::Connected;
-            let ready = connected && report.synced;
-            self.connected.get_or_create(&peer).set(connected.into());
-            self.ready.get_or_create(&peer).set(ready.into());
-            self.nodes.get_or_create(&peer).set(gauge(report.nodes));
-            self.services
-                .get_or_create(&peer)
-                .set(gauge(report.services));
-            self.endpoints
-                .get_or_create(&peer)
-                .set(gauge(report.endpoints));
-            for (reason, count) in &rejections.counts {
+    pub fn show(&mut self, own: &ClusterName, model: &Model, journal: &Journal) {
+        let remotes: BTreeSet<ClusterName> = model.remote_names().cloned().collect();
+        self.remote_clusters.set(gauge(remotes.len()));
+        if !self.shown.is_subset(&remotes) {
+            self.forget_remotes();
+        }
+        self.shown = remotes;
+        for remote in model.remotes() {
+            let report = remote.report();
+            self.show_cluster(own, &report);
+            self.show_way(own, &report.name, journal);
+            for (kind, records) in remote.kinds() {
+                self.show_kind(&report.name, kind, records);
+            }
+            for (reason, count) in remote.rejections().report().by_reason {
                 let labels = Dropped {
                     target_cluster: report.name.to_string(),
                     reason,
                 };
                 let counter = self.dropped.get_or_create(&labels);
-                counter.inner().store(*count, Ordering::Relaxed);
+                counter.inner().store(count, Ordering::Relaxed);
             }
         }
-        self.remote_clusters.set(remotes);
         self.global_services
             .set(gauge(model.shared_service_count()));
         self.objects.set(gauge(model.object_count()));
         for (kind, count) in model.problem_counts() {
             self.problems
-                .get_or_create(&Kind { kind })
+                .get_or_create(&Problems { kind })
                 .set(gauge(count));
         }
+    }
+
+    /// Shows when certificates end; `server` is the file of the embedded etcd's own.
+    pub fn show_certificates<'a>(
+        &self,
+        certificates: impl Iterator<Item = &'a CertificateReport>,
+        server: Option<&Path>,
+    ) {
+        self.certificates.clear();
+        let server = server.map(|it| it.display().to_string());
+        for certificate in certificates {
+            let usage = match server.as_ref() == Some(&certificate.file) {
+                true => "server",
+                false => "client",
+            };
+            let labels = Certificate {
+                file: certificate.file.clone(),
+                usage,
+            };
+            let end = seconds(certificate.not_after);
+            self.certificates.get_or_create(&labels).set(end);
+        }
+    }
+
+    /// Series of clusters that are gone must not stay; those of the others come back at once.
+    fn forget_remotes(&self) {
+        for family in [
+            &self.connected,
+            &self.ready,
+            &self.nodes,
+            &self.services,
+            &self.endpoints,
+            &self.failures,
+        ] {
+            family.clear();
+        }
+        self.last_failure_seconds.clear();
+        self.last_pulse_seconds.clear();
+        self.synced.clear();
+        self.records.clear();
+        self.dropped.clear();
+    }
+
+    fn show_cluster(&self, own: &ClusterName, report: &ClusterReport) {
+        let peer = peer(own, &report.name);
+        let connected = report.state == ClusterState::Connected;
+        let ready = connected && report.synced;
+        let set = |family: &Family<Peer, Gauge>, value: i64| {
+            family.get_or_create(&peer).set(value);
+        };
+        set(&self.connected, connected.into());
+        set(&self.ready, ready.into());
+        set(&self.nodes, gauge(report.nodes));
+        set(&self.services, gauge(report.services));
+        set(&self.endpoints, gauge(report.endpoints));
+    }
+
+    fn show_way(&self, own: &ClusterName, remote: &ClusterName, journal: &Journal) {
+        let peer = peer(own, remote);
+        let link = journal.link(remote);
+        let failures = i64::try_from(link.failures).unwrap_or(i64::MAX);
+        self.failures.get_or_create(&peer).set(failures);
+        let last_failure = link.last_failure.map_or(0, |it| it.at);
+        self.last_failure_seconds
+            .get_or_create(&peer)
+            .set(seconds(last_failure));
+        if let Some(at) = journal.pulse(remote).and_then(|it| it.at) {
+            self.last_pulse_seconds
+                .get_or_create(&peer)
+                .set(seconds(at));
+        }
+    }
+
+    fn show_kind(&self, remote: &ClusterName, kind: String, report: KindReport) {
+        let scope = scope(remote, &kind, "read");
+        self.synced.get_or_create(&scope).set(report.synced.into());
+        let labels = Records {
+            target_cluster: remote.to_string(),
+            kind,
+        };
+        self.records
+            .get_or_create(&labels)
+            .set(gauge(report.records));
     }
 }
 
@@ -159,6 +326,25 @@ fn peer(own: &ClusterName, remote: &ClusterName) -> Peer {
     }
 }
 
+fn scope(cluster: &ClusterName, kind: &str, action: &'static str) -> Scope {
+    Scope {
+        scope: format!("{kind}/v1"),
+        source_cluster: cluster.to_string(),
+        action,
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds stay exact in a double for 285,000 years"
+)]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1e3
+}
+
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,21 +3,26 @@
 //! Inputs change the model; what follows from them comes back as effects, so specific that carrying
 //! them out decides nothing. The own half is in `publishing`, that of the others in `mirroring`.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use kvstore::config::EtcdConfig;
 use kvstore::follower::Update;
 use topology::diff::Change;
 use topology::id::ClusterName;
 
 use crate::directory::Listing;
-use crate::manifest::ManifestFile;
-use crate::publish::{Cluster, Table};
+use crate::manifest::catalog::Manifests;
+use crate::moment::Moment;
+use crate::publish::{self, Changes, Cluster, Table, Value};
 use crate::remote_file::RemoteFile;
 
 mod mirroring;
+pub mod peers;
 mod publishing;
 mod status;
 
-pub use mirroring::{CONNECT_GRACE, REMOVAL_GRACE};
+pub use mirroring::{CONNECT_GRACE, Policy, REMOVAL_GRACE};
 
 use mirroring::Mirroring;
 use publishing::Publishing;
@@ -27,8 +32,12 @@ use publishing::Publishing;
 pub enum Input {
     /// The ClusterMesh configuration directory.
     Configured(Listing<RemoteFile>),
-    /// The manifests' directory.
-    Objects(Listing<ManifestFile>),
+    /// The objects of this cluster.
+    Objects(Manifests),
+    /// It is time to say when this is, in microseconds since 1970.
+    Pulse { unix_microseconds: u64 },
+    /// The identities in our store that a former life left there: numbers and label strings.
+    Remembered(Vec<(u32, String)>),
     /// The store of a remote cluster. The generation tells which follower it comes from.
     Said {
         remote: ClusterName,
@@ -48,9 +57,19 @@ pub enum Effect {
         generation: u64,
         config: Box<EtcdConfig>,
         prefixes: Vec<String>,
+        /// Those of them that the remote may lack or refuse.
+        optional_prefixes: Vec<String>,
+        /// What its contract permits.
+        changes_per_second: Option<NonZeroU32>,
     },
     /// Remove everything that our store shows of the remote.
     Forget { remote: ClusterName },
+    /// Measure how long it is since this time until what was written of the remote before now is in
+    /// our store.
+    Time {
+        remote: ClusterName,
+        sent_unix_microseconds: u64,
+    },
     /// Stop following the remote.
     Unfollow { remote: ClusterName },
     /// Show this to our store, as `part` of it.
@@ -69,7 +88,7 @@ pub enum Part {
 pub enum Write {
     /// The complete part, when it is known for the first time.
     All(Table),
-    Changes(Vec<Change<String, Vec<u8>>>),
+    Changes(Changes),
 }
 
 #[derive(Debug)]
@@ -80,20 +99,40 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(cluster: Cluster, now: u64) -> Self {
+    pub fn new(cluster: Cluster, now: impl Into<Moment>) -> Self {
+        Self::with_policy(cluster, publish::Options::default(), Policy::default(), now)
+    }
+
+    pub fn with_policy(
+        cluster: Cluster,
+        options: publish::Options,
+        policy: Policy,
+        now: impl Into<Moment>,
+    ) -> Self {
+        let now = now.into();
         Self {
-            publishing: Publishing::new(cluster.clone(), now),
-            mirroring: Mirroring::new(cluster.clone(), now),
+            publishing: Publishing::new(cluster.clone(), options, now.unix_milliseconds),
+            mirroring: Mirroring::new(cluster.clone(), policy, now),
             cluster,
         }
     }
 
-    /// Takes in one input at `now`, in milliseconds since 1970, and returns what follows from it.
-    pub fn apply(&mut self, input: Input, now: u64) -> Vec<Effect> {
+    /// Takes in one input at `now` and returns what follows from it.
+    pub fn apply(&mut self, input: Input, now: impl Into<Moment>) -> Vec<Effect> {
+        let now = now.into();
         let mut effects = Vec::new();
+        let is_said = matches!(input, Input::Said { .. });
+        let is_tick = matches!(input, Input::Tick);
         match input {
             Input::Configured(listing) => self.mirroring.configure(&listing, now, &mut effects),
-            Input::Objects(listing) => self.publish(&listing, now, &mut effects),
+            Input::Objects(manifests) => {
+                let (publishing, mirroring) = (&mut self.publishing, &self.mirroring);
+                publishing.publish(manifests, mirroring, now.unix_milliseconds, &mut effects);
+            }
+            Input::Pulse { unix_microseconds } => self.publishing.beat(unix_microseconds),
+            Input::Remembered(identities) => {
+                self.publishing.remember(identities, now.unix_milliseconds);
+            }
             Input::Said {
                 remote,
                 generation,
@@ -104,29 +143,49 @@ impl Model {
             }
             Input::Tick => {
                 self.mirroring.tick(now, &mut effects);
-                self.publishing.tick(now);
+                self.publishing.tick(now.unix_milliseconds, &mut effects);
             }
         }
-        self.publishing.announce(&self.mirroring, &mut effects);
+        let is_liveness_new = self.mirroring.take_liveness_news();
+        if is_liveness_new {
+            let publishing = &self.publishing;
+            let own_serves = |service: &str| publishing.has_backends(service);
+            self.mirroring.withhold_lost(own_serves, now, &mut effects);
+        }
+        if is_tick {
+            let publishing = &self.publishing;
+            let own = || publishing.pod_prefixes();
+            self.mirroring.compare_pod_prefixes(own);
+        } else if !is_said {
+            self.mirroring.forget_comparison();
+        }
+        // What a remote says changes nothing else of what is announced, and it says a lot.
+        if is_liveness_new || !is_said {
+            self.publishing.announce(&self.mirroring, &mut effects);
+        }
         effects
     }
 
     /// Whether every remote cluster is connected, or has had its time.
-    pub fn has_met_remotes(&self, now: u64) -> bool {
-        self.mirroring.has_met_remotes(now)
-    }
-
-    fn publish(&mut self, listing: &Listing<ManifestFile>, now: u64, effects: &mut Vec<Effect>) {
-        let (publishing, mirroring) = (&mut self.publishing, &self.mirroring);
-        publishing.publish(listing, mirroring, now, effects);
+    pub fn has_met_remotes(&self, now: impl Into<Moment>) -> bool {
+        self.mirroring.has_met_remotes(now.into())
     }
 }
 
-fn write(part: Part, changes: Vec<Change<String, Vec<u8>>>, effects: &mut Vec<Effect>) {
-    if !changes.is_empty() {
-        let write = Write::Changes(changes);
-        effects.push(Effect::Write { part, write });
+fn write<K, V>(part: Part, changes: Vec<Change<K, V>>, effects: &mut Vec<Effect>)
+where
+    K: Into<Arc<str>>,
+    V: Into<Value>,
+{
+    if changes.is_empty() {
+        return;
     }
+    let shared = changes.into_iter().map(|it| match it {
+        Change::Delete(key) => Change::Delete(key.into()),
+        Change::Put(key, value) => Change::Put(key.into(), value.into()),
+    });
+    let write = Write::Changes(shared.collect());
+    effects.push(Effect::Write { part, write });
 }
 
 #[cfg(test)]

@@ -1,119 +1,200 @@
-//! The cluster's objects, as far as the mesh cares about them.
+//! The cluster's objects, cut down to what the mesh cares about, and how a source tells of them.
+//!
+//! A source (a directory of manifests, a watch of Kubernetes) reads an object once, as [`Raw`], and
+//! hands on [`ObjectEvent`]s: what lies behind it never learns where an object came from.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use topology::record::{Labels, NamedPort};
 
 pub mod cilium;
+mod core;
+pub mod multicluster;
+mod raw;
 
-use cilium::{CiliumEndpoint, CiliumIdentity, CiliumNode};
+pub(crate) use core::protocol;
+pub use raw::{Nameless, Raw, read};
 
-/// Every object that was read, whether from one file or from all.
-///
-/// Objects are shared, so that a view of all files costs pointers and not copies.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Objects {
-    pub namespaces: BTreeMap<String, Arc<Namespace>>,
-    pub nodes: BTreeMap<String, Arc<Node>>,
-    pub pods: BTreeMap<ObjectName, Arc<Pod>>,
-    pub services: BTreeMap<ObjectName, Arc<Service>>,
-    pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    pub cilium_nodes: BTreeMap<String, Arc<CiliumNode>>,
-    pub cilium_identities: BTreeMap<String, Arc<CiliumIdentity>>,
-    pub cilium_endpoints: BTreeMap<ObjectName, Arc<CiliumEndpoint>>,
+use cilium::CiliumNode;
+
+/// The kinds that the mesh has a use for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ObjectKind {
+    CiliumEndpoint,
+    CiliumEndpointSlice,
+    CiliumIdentity,
+    CiliumNode,
+    EndpointSlice,
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    ServiceExport,
+    ServiceImport,
 }
 
-/// The name of an object that lives in a namespace.
+impl ObjectKind {
+    pub const ALL: [Self; 11] = [
+        Self::CiliumEndpoint,
+        Self::CiliumEndpointSlice,
+        Self::CiliumIdentity,
+        Self::CiliumNode,
+        Self::EndpointSlice,
+        Self::Namespace,
+        Self::Node,
+        Self::Pod,
+        Self::Service,
+        Self::ServiceExport,
+        Self::ServiceImport,
+    ];
+
+    /// Whether objects of this kind live in a namespace.
+    pub fn is_namespaced(self) -> bool {
+        match self {
+            Self::CiliumEndpoint
+            | Self::EndpointSlice
+            | Self::Pod
+            | Self::Service
+            | Self::ServiceExport
+            | Self::ServiceImport => true,
+            // The slices of Cilium name a namespace, but do not live in it.
+            Self::CiliumEndpointSlice
+            | Self::CiliumIdentity
+            | Self::CiliumNode
+            | Self::Namespace
+            | Self::Node => false,
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}
+
+/// An object's name in its namespace; one that lives in none has an empty one.
+///
+/// Names are shared, because the same one stands in many tables.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ObjectName {
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
 }
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl Objects {
-    /// Adds the objects of `other` and returns those that were here already ("Service shop/web"),
-    /// and which `other` replaces.
-    pub fn merge(&mut self, other: &Self) -> Vec<String> {
-        let mut replaced = Vec::new();
-        add(
-            &mut self.namespaces,
-            &other.namespaces,
-            "Namespace",
-            &mut replaced,
-        );
-        add(&mut self.nodes, &other.nodes, "Node", &mut replaced);
-        add(&mut self.pods, &other.pods, "Pod", &mut replaced);
-        add(
-            &mut self.services,
-            &other.services,
-            "Service",
-            &mut replaced,
-        );
-        let slices = &other.endpoint_slices;
-        add(
-            &mut self.endpoint_slices,
-            slices,
-            "EndpointSlice",
-            &mut replaced,
-        );
-        add(
-            &mut self.cilium_nodes,
-            &other.cilium_nodes,
-            "CiliumNode",
-            &mut replaced,
-        );
-        let identities = &other.cilium_identities;
-        add(
-            &mut self.cilium_identities,
-            identities,
-            "CiliumIdentity",
-            &mut replaced,
-        );
-        let endpoints = &other.cilium_endpoints;
-        add(
-            &mut self.cilium_endpoints,
-            endpoints,
-            "CiliumEndpoint",
-            &mut replaced,
-        );
-        replaced
-    }
-
-    /// How many objects there are, of all kinds.
-    pub fn len(&self) -> usize {
-        self.namespaces.len()
-            + self.nodes.len()
-            + self.pods.len()
-            + self.services.len()
-            + self.endpoint_slices.len()
-            + self.cilium_nodes.len()
-            + self.cilium_identities.len()
-            + self.cilium_endpoints.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-fn add<K: Clone + fmt::Display + Ord, V>(
-    into: &mut BTreeMap<K, Arc<V>>,
-    from: &BTreeMap<K, Arc<V>>,
-    kind: &str,
-    replaced: &mut Vec<String>,
-) {
-    for (name, object) in from {
-        if into.insert(name.clone(), Arc::clone(object)).is_some() {
-            replaced.push(format!("{kind} {name}"));
+        if !self.namespace.is_empty() {
+            write!(formatter, "{}/", self.namespace)?;
         }
+        formatter.write_str(&self.name)
     }
+}
+
+/// What an object is called, among all of the cluster.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ObjectKey {
+    pub kind: ObjectKind,
+    pub name: ObjectName,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Objects by what they are called; shared, because their source keeps them too.
+pub type Objects = BTreeMap<ObjectKey, Arc<Object>>;
+
+/// What a source says; the three things that a watch of Kubernetes says too.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ObjectEvent {
+    /// The object is new, or has changed.
+    Applied(ObjectKey, Arc<Object>),
+    Deleted(ObjectKey),
+    /// All objects of some kinds: what is not among `objects` is gone.
+    Restarted {
+        kinds: Vec<ObjectKind>,
+        objects: Objects,
+    },
+}
+
+/// What the mesh needs of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    CiliumEndpoint(Endpoint),
+    CiliumEndpointSlice(EndpointList),
+    CiliumIdentity(Labels),
+    CiliumNode(Box<CiliumNode>),
+    EndpointSlice(Box<EndpointSlice>),
+    Namespace(Box<Namespace>),
+    Node(Box<Node>),
+    Pod(Box<Pod>),
+    Service(Box<Service>),
+    ServiceExport(Box<ServiceExport>),
+    /// Known, and of no consequence for what this cluster publishes.
+    ServiceImport,
+}
+
+/// A pod's addresses and identity, as Cilium's agent reports them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    pub addresses: Vec<IpAddr>,
+    /// The node that the pod runs on.
+    pub host: Option<IpAddr>,
+    pub identity: u32,
+    /// 255 for WireGuard, 0 for none.
+    pub encryption_key: u8,
+    pub service_account: Box<str>,
+    pub named_ports: Box<[NamedPort]>,
+}
+
+/// Many pods' addresses and identities in one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointList {
+    pub namespace: Arc<str>,
+    /// By the name of the pod.
+    pub endpoints: Box<[(Arc<str>, Endpoint)]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A pod without an `Endpoint`: its identity follows from its labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// Empty if it has none of its own: not yet, not any more, or because it uses its node's.
+    pub addresses: Vec<IpAddr>,
+    pub host: Option<IpAddr>,
+    pub node: String,
+    pub labels: BTreeMap<String, String>,
+    pub service_account: String,
+    pub named_ports: Vec<NamedPort>,
+}
+
+/// A Service's wish to be offered to all clusters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceExport {
+    /// RFC 3339 in UTC and whole seconds; manifests that no API server has seen have none.
+    pub created: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }

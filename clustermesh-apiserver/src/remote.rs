@@ -5,34 +5,54 @@
 //! restarts with an empty store takes nothing from us.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use kvstore::follower::{self, Update};
+use kvstore::follower::Update;
 use topology::diff::Change;
 use topology::id::{ClusterId, ClusterName, MeshSize};
-use topology::record::{ClusterConfig, Key, Kind, PeerState, Record};
+use topology::record::{ClusterConfig, Key, Kind, OwnCapabilities, PeerState, Record};
 
-use crate::publish::Table;
+use crate::moment::Moment;
 use crate::timestamp::rfc3339;
 
+mod cluster_config;
 mod contract;
+mod followed;
 mod liveness;
+mod overlap;
+mod reading;
+mod records;
+mod rejections;
 mod report;
+mod services;
 
+use followed::Tree;
 use liveness::{Evidence, Liveness};
+use records::{hide, show};
 
-pub use contract::Rejections;
+pub use contract::{CONTRACT_SUFFIX, Contract, Limits, PinnedCluster};
+pub use overlap::{Overlap, overlaps};
+pub use records::Records;
+pub use rejections::Rejections;
+
+/// What our store shows of a remote. Keys and values are shared with the writer, and with the store
+/// where it is in the process.
+pub type Table = BTreeMap<Arc<str>, Arc<[u8]>>;
 
 /// Changes to the part of our store that shows one remote cluster.
-pub type Changes = Vec<Change<String, Vec<u8>>>;
+pub type Changes = Vec<Change<Arc<str>, Arc<[u8]>>>;
 
-/// The clusters that have an id already: our own, and those of the other remotes.
+/// The clusters that have an id already: our own, and those of the remotes.
 pub type TakenIds = BTreeMap<ClusterId, ClusterName>;
 
 /// A remote cluster that we are configured to mirror.
 #[derive(Debug)]
 pub struct Remote {
     name: ClusterName,
+    /// Ours.
+    own: ClusterName,
     mesh: MeshSize,
+    contract: Contract,
     link: Link,
     liveness: Liveness,
     /// The last one that was acceptable.
@@ -40,11 +60,17 @@ pub struct Remote {
     /// Why the present cluster-config, or its absence, keeps us from believing the records.
     refusal: Option<String>,
     tree: Tree,
+    /// What it speaks beyond upstream's records, as far as was read since the last list began.
+    capabilities: Option<OwnCapabilities>,
+    /// Whether a list has begun and is not complete yet.
+    is_listing: bool,
+    /// Whether the last list that began was believed and came to its end, so that what it lacks is
+    /// stale and its canaries vouch for that.
+    is_whole: bool,
     /// Whether a list was believed since the start or the last change of what is followed.
     is_listed: bool,
     canaries: BTreeSet<Kind>,
-    records: BTreeMap<Kind, Table>,
-    stale: BTreeMap<Kind, BTreeSet<String>>,
+    records: Records,
     /// What is shown beside the records: its cluster-config, and the canaries of complete kinds.
     announced: Table,
     rejections: Rejections,
@@ -60,27 +86,30 @@ enum Link {
     Up,
 }
 
-/// Where the remote keeps its records: a mirror of a mirror reads what that one mirrored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Tree {
-    Cache,
-    State,
-}
-
 /// What follows from an update.
 #[derive(Debug, Default, PartialEq)]
 pub struct Step {
     pub changes: Changes,
     /// What was passed over before is of interest now: follow [`Remote::prefixes`] anew.
     pub follow_again: bool,
+    /// When its publisher wrote last before all this, in microseconds since 1970, if it said so now.
+    pub pulse: Option<u64>,
 }
 
 impl Remote {
-    pub fn new(name: ClusterName, mesh: MeshSize, now_unix_milliseconds: u64) -> Self {
+    /// `own` is the name of our own cluster.
+    pub fn new(
+        name: ClusterName,
+        own: ClusterName,
+        mesh: MeshSize,
+        now: impl Into<Moment>,
+    ) -> Self {
         Self {
             name,
+            own,
             mesh,
-            liveness: Liveness::new(now_unix_milliseconds),
+            contract: Contract::default(),
+            liveness: Liveness::new(now.into()),
             link: Link::Down {
                 reason: "not connected yet".to_owned(),
                 silent: false,
@@ -88,63 +117,95 @@ impl Remote {
             config: None,
             refusal: None,
             tree: Tree::State,
+            capabilities: None,
+            is_listing: false,
+            is_whole: false,
             is_listed: false,
             canaries: BTreeSet::new(),
-            records: BTreeMap::new(),
-            stale: BTreeMap::new(),
+            records: Records::default(),
             announced: Table::new(),
             rejections: Rejections::default(),
         }
     }
 
-    /// The keys and prefixes of the remote's store that are to be followed, each as narrow as
-    /// Cilium's role for peers, and last the canaries: what announces must come after what it
-    /// announces.
-    pub fn prefixes(&self) -> Vec<String> {
-        let name = &self.name;
-        let mut prefixes = vec![self.config_key()];
-        match self.tree {
-            Tree::Cache => prefixes
-                .extend(Kind::ALL.map(|kind| format!("cilium/cache/{}/v1/{name}/", kind.as_str()))),
-            Tree::State => prefixes.push("cilium/state/".to_owned()),
-        }
-        prefixes.push(format!("cilium/synced/{name}/"));
-        prefixes
-    }
-
     /// Takes in what the remote's store said.
-    pub fn apply(&mut self, update: Update, taken: &TakenIds, now_unix_milliseconds: u64) -> Step {
+    pub fn apply(&mut self, update: Update, taken: &TakenIds, now: impl Into<Moment>) -> Step {
+        let now = now.into();
         let mut step = Step::default();
         match update {
             Update::Connected { .. } => self.link = Link::Up,
-            Update::Listed(records) => self.relist(records, taken, &mut step),
+            Update::Page(records) => self.take_page(records, taken, &mut step),
+            Update::Listed(records) => {
+                self.take_page(records, taken, &mut step);
+                self.end_list(&mut step);
+            }
             Update::Changed(changes) => self.change(changes, taken, &mut step),
-            Update::Lost { reason, silent } => self.link = Link::Down { reason, silent },
+            Update::Lost { reason, silent } => {
+                self.interrupt();
+                self.link = Link::Down { reason, silent };
+            }
         }
-        if self.is_believed() {
-            self.sweep(&mut step.changes);
-            self.announce_complete_kinds(now_unix_milliseconds, &mut step.changes);
+        if self.is_believed() && self.is_whole && !step.follow_again {
+            for kind in self.vouched_kinds() {
+                self.records.sweep(kind, &mut step.changes);
+            }
+            let name = &self.name;
+            self.records.show_joined(name, &mut step.changes);
+            self.announce_complete_kinds(now, &mut step.changes);
         }
-        self.tick(now_unix_milliseconds);
+        self.tick(now);
         step
     }
 
     /// Weighs what is known of the remote's liveness, which changes with time alone too.
-    pub fn tick(&mut self, now_unix_milliseconds: u64) {
+    pub fn tick(&mut self, now: impl Into<Moment>) {
+        let now = now.into();
         let evidence = self.evidence();
-        self.liveness.weigh(evidence, now_unix_milliseconds);
+        self.liveness.weigh(evidence, now);
+        if let Some(count) = self.rejections.take_untold(now.uptime_milliseconds) {
+            let (cluster, last) = (&self.name, &self.rejections.last);
+            tracing::warn!(%cluster, count, last, "dropped records of a remote cluster");
+        }
+    }
+
+    /// Holds the remote to another contract. What it announced before and may not any more goes now.
+    pub fn set_contract(&mut self, contract: Contract) -> Changes {
+        self.contract = contract;
+        let mut changes = Changes::new();
+        let (name, contract, config) = (&self.name, &self.contract, self.config.as_ref());
+        let is_permitted = |text: &str, value: &[u8]| {
+            let key = Key::parse(text, name).ok().flatten();
+            let record = key.and_then(|key| {
+                let record = Record::decode(&key, value, config).ok()?;
+                Some((key, record))
+            });
+            record.is_some_and(|(key, record)| contract.check(&key, &record).is_ok())
+        };
+        self.records.retain(is_permitted, &mut changes);
+        changes
     }
 
     /// Forgets that the remote is a cluster of the mesh, as the first step of its removal.
-    pub fn withdraw(&mut self, now_unix_milliseconds: u64) -> Changes {
+    pub fn withdraw(&mut self, now: impl Into<Moment>) -> Changes {
         let reason = "it was removed from the configuration".to_owned();
         let silent = true; // Nobody listens to it any more.
         self.link = Link::Down { reason, silent };
-        self.tick(now_unix_milliseconds);
+        self.interrupt();
+        self.tick(now);
         let mut changes = Changes::new();
         let key = self.config_key();
         hide(&mut self.announced, &key, &mut changes);
         changes
+    }
+
+    /// Another follower reads it from now on, or the same one begins anew.
+    pub fn interrupt(&mut self) {
+        self.is_listing = false;
+    }
+
+    /// Shows the remote without these records, by their mirrored keys, and again with all others.
+    pub fn withhold(&mut self, keys: BTreeSet<Arc<str>>) -> Changes {
+        self.records.withhold(keys)
     }
 
     pub fn name(&self) -> &ClusterName {
@@ -173,161 +234,26 @@ impl Remote {
     /// shown. Before that, showing it would make our agents drop what it lacks.
     pub fn is_complete(&self) -> bool {
         let canaries = Kind::ALL.map(|kind| self.canary_key(kind));
-        canaries.iter().all(|it| self.announced.contains_key(it))
+        canaries.iter().all(|it| self.announced.contains_key(&**it))
     }
 
     /// All that our store shows of the remote.
     pub fn table(&self) -> Table {
-        let records = self.records.values().flatten();
-        let all = records.chain(&self.announced);
-        all.map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        let announced = self.announced.iter();
+        let announced = announced.map(|(key, value)| (Arc::clone(key), Arc::clone(value)));
+        self.records.shown().chain(announced).collect()
     }
 
     pub fn rejections(&self) -> &Rejections {
         &self.rejections
     }
 
-    fn relist(&mut self, records: Vec<follower::Record>, taken: &TakenIds, step: &mut Step) {
-        let config_key = self.config_key();
-        match records.iter().find(|it| it.key == config_key) {
-            Some(config) => self.accept(&config.value, taken, step),
-            None if self.config.is_none() => {
-                self.refusal = Some("it has no cluster-config yet".to_owned());
-            }
-            // It restarted and has not written it again: what it said before stands.
-            None => (),
-        }
-        if step.follow_again || self.refusal.is_some() {
-            return;
-        }
-
-        self.is_listed = true;
-        self.canaries.clear();
-        let keys = |table: &Table| table.keys().cloned().collect();
-        self.stale = self
-            .records
-            .iter()
-            .map(|(kind, it)| (*kind, keys(it)))
-            .collect();
-        for record in records {
-            self.put(record, &mut step.changes);
-        }
-    }
-
-    fn change(&mut self, changes: Vec<follower::Change>, taken: &TakenIds, step: &mut Step) {
-        let config_key = self.config_key();
-        for change in changes {
-            match change {
-                follower::Change::Put(record) if record.key == config_key => {
-                    let was_believed = self.is_believed();
-                    self.accept(&record.value, taken, step);
-                    step.follow_again |= !was_believed && self.refusal.is_none();
-                }
-                _ if step.follow_again || !self.is_believed() => (),
-                follower::Change::Put(record) => self.put(record, &mut step.changes),
-                follower::Change::Delete { key, .. } => self.delete(&key, &mut step.changes),
-            }
-        }
-    }
-
-    /// Checks a cluster-config, and takes what follows from a new one.
-    fn accept(&mut self, value: &[u8], taken: &TakenIds, step: &mut Step) {
-        let config = match contract::check_config(&self.name, value, taken, self.mesh) {
-            Ok(config) => config,
-            Err(refusal) => {
-                self.refusal = Some(refusal);
-                return;
-            }
-        };
-        self.refusal = None;
-        if self.id().is_some_and(|it| it != config.id) {
-            // Every record is about another cluster than before.
-            self.drain(&mut step.changes);
-        }
-        let tree = match config.capabilities.cached {
-            true => Tree::Cache,
-            false => Tree::State,
-        };
-        step.follow_again |= tree != self.tree;
-        self.tree = tree;
-        let (key, mirrored) = (self.config_key(), contract::mirrored_config(&config));
-        show(&mut self.announced, key, mirrored, &mut step.changes);
-        self.config = Some(config);
-    }
-
-    fn put(&mut self, record: follower::Record, changes: &mut Changes) {
-        let Some(key) = self.parse(&record.key) else {
-            return;
-        };
-        let Some(kind) = key.kind() else {
-            if let Key::Synced(_, kind) = key {
-                self.canaries.insert(kind);
-            }
-            return;
-        };
-        let mirrored = key.mirrored();
-        // Also when its value is refused: the key is there, so the old value is not gone.
-        self.stale.entry(kind).or_default().remove(&mirrored);
-        if let Err(error) = Record::decode(&key, &record.value, self.config.as_ref()) {
-            self.rejections
-                .count(contract::reason(&error), &record.key, &error);
-            return;
-        }
-        let table = self.records.entry(kind).or_default();
-        if table.len() >= contract::RECORDS_PER_KIND_MAX && !table.contains_key(&mirrored) {
-            self.rejections
-                .count("too-many", &record.key, &"the limit of its kind is reached");
-            return;
-        }
-        show(table, mirrored, record.value, changes);
-    }
-
-    fn delete(&mut self, key: &str, changes: &mut Changes) {
-        // As upstream: a canary that is gone takes nothing back.
-        let Some((key, kind)) = self
-            .parse(key)
-            .and_then(|key| Some((key.clone(), key.kind()?)))
-        else {
-            return;
-        };
-        hide(
-            self.records.entry(kind).or_default(),
-            &key.mirrored(),
-            changes,
-        );
-    }
-
-    /// The record that a key of the followed tree names, if it is about this cluster.
-    fn parse(&mut self, text: &str) -> Option<Key> {
-        let tree = match self.tree {
-            Tree::Cache => "cilium/cache/",
-            Tree::State => "cilium/state/",
-        };
-        let synced = format!("cilium/synced/{}/", self.name);
-        if !text.strip_prefix(&synced).unwrap_or(text).starts_with(tree) {
-            return None;
-        }
-        match Key::parse(text, &self.name) {
-            Ok(key) => key.filter(|it| *it.cluster() == self.name),
-            Err(error) => {
-                self.rejections.count("malformed-key", text, &error);
-                None
-            }
-        }
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     fn is_believed(&self) -> bool {
         self.is_listed && self.refusal.is_none()
-    }
-
-    /// Drops the stale records whose absence the remote vouches for.
-    fn sweep(&mut self, changes: &mut Changes) {
-        for kind in self.vouched_kinds() {
-            for key in self.stale.remove(&kind).unwrap_or_default() {
-                hide(self.records.entry(kind).or_default(), &key, changes);
-            }
-        }
     }
 
     fn vouched_kinds(&self) -> Vec<Kind> {
@@ -348,33 +274,28 @@ impl Remote {
         })
     }
 
-    fn announce_complete_kinds(&mut self, now_unix_milliseconds: u64, changes: &mut Changes) {
+    fn announce_complete_kinds(&mut self, now: Moment, changes: &mut Changes) {
         for kind in self.vouched_kinds() {
             let key = self.canary_key(kind);
-            if !self.announced.contains_key(&key) {
-                let now = rfc3339(now_unix_milliseconds).into_bytes();
-                show(&mut self.announced, key, now, changes);
+            if !self.announced.contains_key(&*key) {
+                let now = rfc3339(now.unix_milliseconds).into_bytes();
+                show(&mut self.announced, key.into(), now.into(), changes);
             }
         }
     }
 
-    fn drain(&mut self, changes: &mut Changes) {
-        for table in self.records.values_mut().chain([&mut self.announced]) {
-            changes.extend(std::mem::take(table).into_keys().map(Change::Delete));
-        }
-        self.stale.clear();
-        self.canaries.clear();
-        self.is_listed = false;
-    }
-
     fn evidence(&self) -> Evidence {
         match (&self.link, &self.refusal) {
-            (Link::Down { reason, silent }, _) if *silent => Evidence::Against(reason.clone()),
+            (Link::Down { reason, .. }, _) if self.is_silent() => Evidence::Against(reason.clone()),
             (Link::Down { reason, .. }, _) => Evidence::Open(reason.clone()),
             (Link::Up, Some(refusal)) => Evidence::Against(refusal.clone()),
             (Link::Up, None) if self.is_listed => Evidence::For,
             (Link::Up, None) => Evidence::Open("its records are not read yet".to_owned()),
         }
+    }
+
+    fn is_silent(&self) -> bool {
+        matches!(&self.link, Link::Down { silent: true, .. })
     }
 
     fn config_key(&self) -> String {
@@ -383,19 +304,6 @@ impl Remote {
 
     fn canary_key(&self, kind: Kind) -> String {
         Key::Synced(self.name.clone(), kind).mirrored()
-    }
-}
-
-fn show(table: &mut Table, key: String, value: Vec<u8>, changes: &mut Changes) {
-    if table.get(&key) != Some(&value) {
-        table.insert(key.clone(), value.clone());
-        changes.push(Change::Put(key, value));
-    }
-}
-
-fn hide(table: &mut Table, key: &str, changes: &mut Changes) {
-    if let Some((key, _)) = table.remove_entry(key) {
-        changes.push(Change::Delete(key));
     }
 }
 

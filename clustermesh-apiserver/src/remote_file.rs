@@ -6,9 +6,18 @@ use kvstore::config::EtcdConfig;
 use topology::id::ClusterName;
 use tracing::error;
 
-/// One file: how to reach the remote cluster whose name is the file's.
+use crate::remote::{CONTRACT_SUFFIX, Contract};
+
+/// One file: how to reach the remote cluster whose name is the file's, or what it may announce.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RemoteFile {
+    /// The contract of the cluster whose name the file's begins with.
+    Contract(Box<Contract>),
+    /// Its last good content, if there was any, stays in force.
+    BrokenContract {
+        problem: String,
+        before: Option<Box<Contract>>,
+    },
     /// Its last good content, if there was any, stays in force.
     Broken {
         problem: String,
@@ -22,6 +31,10 @@ pub enum RemoteFile {
 impl RemoteFile {
     /// Reads the file again, or for the first time. `path` is only shown in problems.
     pub fn read(path: PathBuf, text: Result<&str, String>, before: Option<&Self>) -> Self {
+        let name = path.file_name().and_then(|it| it.to_str());
+        if let Some(cluster) = name.and_then(|it| it.strip_suffix(CONTRACT_SUFFIX)) {
+            return Self::read_contract(&path, cluster, text, before);
+        }
         let parsed = match text {
             Ok(text) if !text.contains("endpoints:") => return Self::Ignored,
             Ok(text) => Self::parse(&path, text),
@@ -36,6 +49,25 @@ impl RemoteFile {
                 Self::Broken {
                     problem,
                     before: before.and_then(Self::config).cloned().map(Box::new),
+                }
+            }
+        }
+    }
+
+    fn read_contract(
+        path: &std::path::Path,
+        cluster: &str,
+        text: Result<&str, String>,
+        before: Option<&Self>,
+    ) -> Self {
+        let parsed = text.map_err(|problem| format!("{}: {problem}", path.display()));
+        match parsed.and_then(|it| Contract::parse(path, cluster, it)) {
+            Ok(contract) => Self::Contract(Box::new(contract)),
+            Err(problem) => {
+                error!("{problem}");
+                Self::BrokenContract {
+                    problem,
+                    before: before.and_then(Self::contract).cloned().map(Box::new),
                 }
             }
         }
@@ -59,14 +91,22 @@ impl RemoteFile {
         match self {
             Self::Broken { before, .. } => before.as_deref(),
             Self::Configured(config) => Some(config),
-            Self::Ignored => None,
+            Self::BrokenContract { .. } | Self::Contract(_) | Self::Ignored => None,
+        }
+    }
+
+    pub fn contract(&self) -> Option<&Contract> {
+        match self {
+            Self::BrokenContract { before, .. } => before.as_deref(),
+            Self::Contract(contract) => Some(contract),
+            Self::Broken { .. } | Self::Configured(_) | Self::Ignored => None,
         }
     }
 
     pub fn problem(&self) -> Option<&str> {
         match self {
-            Self::Broken { problem, .. } => Some(problem),
-            Self::Configured(_) | Self::Ignored => None,
+            Self::Broken { problem, .. } | Self::BrokenContract { problem, .. } => Some(problem),
+            Self::Configured(_) | Self::Contract(_) | Self::Ignored => None,
         }
     }
 }
@@ -107,6 +147,21 @@ mod tests {
             file.problem()
                 .unwrap()
                 .starts_with("/mesh/Beta.yaml: the file's name is")
+        );
+    }
+
+    #[test]
+    fn reads_the_contract_beside_a_configuration() {
+        let good = read("beta.contract.yaml", Ok("cluster: {id: 2}"), None);
+        assert_eq!(good.config(), None);
+        assert!(good.contract().unwrap().cluster.id.is_some());
+
+        let bad = read("beta.contract.yaml", Ok("clusters: {}"), Some(&good));
+        assert_eq!(bad.contract(), good.contract());
+        assert!(
+            bad.problem()
+                .unwrap()
+                .starts_with("/mesh/beta.contract.yaml:1:1: ")
         );
     }
 

@@ -4,7 +4,11 @@ use k8s_openapi::jiff::Timestamp;
 
 /// RFC 3339 in UTC and whole seconds, from milliseconds since 1970.
 pub fn rfc3339(unix_milliseconds: u64) -> String {
-    let seconds = i64::try_from(unix_milliseconds / 1000).unwrap_or(i64::MAX);
+    rfc3339_seconds(i64::try_from(unix_milliseconds / 1000).unwrap_or(i64::MAX))
+}
+
+/// The same from whole seconds since 1970.
+pub fn rfc3339_seconds(seconds: i64) -> String {
     Timestamp::from_second(seconds)
         .unwrap_or(Timestamp::MAX)
         .to_string()

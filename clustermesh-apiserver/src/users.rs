@@ -1,31 +1,88 @@
-//! Decides what the clients of the embedded etcd may do: Cilium's users for a cluster of the mesh, and
-//! what our own agents need beside them.
+//! Decides which users and roles a cluster's store should have: Cilium's for a cluster of a mesh, and
+//! one role for each peer, with what is exported to that peer only.
 
-use kvstore::access::{Permission, Rule, Rules, Users};
-use kvstore::mvcc::KeyRange;
+pub mod file;
+pub mod plan;
+pub mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kvstore::auth::{Keys, ROOT};
 use topology::id::ClusterName;
 
-/// The rules of cluster `own`'s store; whoever is not named may do nothing.
-pub fn rules(own: &ClusterName) -> Rules {
-    let named = |name: String, permission: Permission| Rule {
-        users: Users::Named(name),
-        permission,
-    };
-    Rules::new(vec![
-        named("root".to_owned(), Permission::everything()),
-        named(format!("admin-{own}"), Permission::everything()),
-        named(format!("local-{own}"), local()),
-        named("remote".to_owned(), remote(own)),
-        Rule {
-            users: Users::Prefixed("remote-".to_owned()),
-            permission: remote(own),
-        },
-    ])
+use file::Entry;
+
+/// The users and roles of a store. Users and roles that are not named here are somebody else's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Users who have a certificate and no password, with their roles.
+    pub users: BTreeMap<String, BTreeSet<String>>,
+    /// What each role may read; none may write. The role `root` needs no entry.
+    pub roles: BTreeMap<String, BTreeSet<Keys>>,
+    /// Whether authentication is to be enabled: not where clients cannot show who they are.
+    pub enabled: bool,
 }
 
-/// Node agents and DNS authorities of the own cluster.
-fn local() -> Permission {
-    Permission::reading(
+impl Desired {
+    /// What cluster `own` needs for its peers, and for the users that its operator lists.
+    pub fn new<'a>(
+        own: &ClusterName,
+        peers: impl IntoIterator<Item = &'a ClusterName>,
+        entries: &[Entry],
+        enabled: bool,
+    ) -> Self {
+        let mut desired = Self {
+            users: BTreeMap::new(),
+            roles: BTreeMap::from([
+                (LOCAL.to_owned(), local()),
+                (REMOTE.to_owned(), remote(own)),
+            ]),
+            enabled,
+        };
+        desired.add(ROOT, ROOT);
+        desired.add(&format!("admin-{own}"), ROOT);
+        desired.add(&format!("local-{own}"), LOCAL);
+        desired.add(REMOTE, REMOTE);
+        for peer in peers {
+            desired.add_peer(peer);
+        }
+        let own_users: BTreeSet<String> = desired.users.keys().cloned().collect();
+        // What is built in stays as it is, whatever the file says.
+        for entry in entries.iter().filter(|it| !own_users.contains(&it.name)) {
+            desired.add(&entry.name, entry.role.as_str());
+            if let Some(peer) = peer_of(&entry.name) {
+                desired.add_peer(&peer);
+            }
+        }
+        desired
+    }
+
+    /// Whether `user` will be an administrator.
+    pub fn is_administrator(&self, user: &str) -> bool {
+        self.users.get(user).is_some_and(|it| it.contains(ROOT))
+    }
+
+    fn add_peer(&mut self, peer: &ClusterName) {
+        let name = format!("{REMOTE}-{peer}");
+        self.add(&name, REMOTE);
+        self.add(&name, &name);
+        self.roles.insert(name, exported_to(peer));
+    }
+
+    fn add(&mut self, user: &str, role: &str) {
+        let roles = self.users.entry(user.to_owned()).or_default();
+        roles.insert(role.to_owned());
+    }
+}
+
+/// The cluster whose own user this is.
+fn peer_of(user: &str) -> Option<ClusterName> {
+    user.strip_prefix(REMOTE)?.strip_prefix('-')?.parse().ok()
+}
+
+/// For node agents and DNS authorities of the own cluster.
+fn local() -> BTreeSet<Keys> {
+    BTreeSet::from(
         [
             HEARTBEAT,
             "cilium/cache/",
@@ -35,76 +92,34 @@ fn local() -> Permission {
             "cilium/state/",
             "causeway/",
         ]
-        .map(KeyRange::prefix),
+        .map(Keys::prefix),
     )
 }
 
-/// The other clusters.
-fn remote(own: &ClusterName) -> Permission {
-    Permission::reading([
-        KeyRange::prefix(HEARTBEAT),
-        KeyRange::prefix("cilium/state/"),
-        KeyRange::key(&format!("cilium/cluster-config/{own}")),
-        KeyRange::prefix(&format!("cilium/synced/{own}/")),
+/// For the other clusters.
+fn remote(own: &ClusterName) -> BTreeSet<Keys> {
+    BTreeSet::from([
+        Keys::prefix(HEARTBEAT),
+        Keys::prefix("cilium/state/"),
+        Keys::key(&format!("cilium/cluster-config/{own}")),
+        Keys::prefix(&format!("cilium/synced/{own}/")),
+        // Beyond Cilium's role: what peers of our own kind follow.
+        Keys::key(&format!("causeway/capabilities/{own}")),
+        Keys::prefix("causeway/delta/"),
+        Keys::key(&format!("causeway/pulse/{own}")),
     ])
 }
+
+/// For one other cluster.
+fn exported_to(peer: &ClusterName) -> BTreeSet<Keys> {
+    BTreeSet::from([Keys::prefix(&format!("causeway/export/{peer}/"))])
+}
+
+const LOCAL: &str = "local";
+const REMOTE: &str = "remote";
 
 /// As Cilium grants it: every key that begins so.
 const HEARTBEAT: &str = "cilium/.heartbeat";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lets_peers_read_what_is_published_and_nothing_else() {
-        for user in ["remote", "remote-us"] {
-            check(user, "cilium/.heartbeat", "r");
-            check(user, "cilium/state/nodes/v1/eu/node-1", "r");
-            check(user, "cilium/cluster-config/eu", "r");
-            check(user, "cilium/cluster-config/eu-2", "");
-            check(user, "cilium/synced/eu/cilium/state/nodes/v1", "r");
-            check(user, "cilium/synced/us/cilium/cache/nodes/v1", "");
-            check(user, "cilium/cache/nodes/v1/us/node-1", "");
-            check(user, "causeway/state/peers/v1/us", "");
-        }
-    }
-
-    #[test]
-    fn lets_agents_read_everything_of_the_mesh() {
-        for key in [
-            "cilium/.heartbeat",
-            "cilium/state/nodes/v1/eu/node-1",
-            "cilium/cluster-config/us",
-            "cilium/synced/us/cilium/cache/nodes/v1",
-            "cilium/cache/nodes/v1/us/node-1",
-            "causeway/state/peers/v1/us",
-        ] {
-            check("local-eu", key, "r");
-        }
-        check("local-eu", "secrets", "");
-    }
-
-    #[test]
-    fn lets_only_administrators_of_this_cluster_write() {
-        check("admin-eu", "anything", "rw");
-        check("root", "anything", "rw");
-        for nobody in ["admin-us", "local-us", "admin", "eu", "server", ""] {
-            check(nobody, "cilium/state/nodes/v1/eu/node-1", "");
-        }
-    }
-
-    #[track_caller]
-    fn check(user: &str, key: &str, expected: &str) {
-        let permission = rules(&"eu".parse().unwrap()).permission(Some(user));
-        let key = KeyRange::key(key);
-        let mut found = String::new();
-        if permission.check_read(&key).is_ok() {
-            found.push('r');
-        }
-        if permission.check_write(&key).is_ok() {
-            found.push('w');
-        }
-        assert_eq!(found, expected, "{user}");
-    }
-}
+mod tests;

@@ -19,10 +19,15 @@ impl Clock {
     /// For records and logs: milliseconds since 1970-01-01 UTC, which may jump when the machine's
     /// clock is set. A clock before 1970 reads as 0.
     pub fn unix_milliseconds(self) -> u64 {
+        self.unix_microseconds() / 1_000
+    }
+
+    /// For latencies between machines: microseconds since 1970-01-01 UTC, which may jump likewise.
+    pub fn unix_microseconds(self) -> u64 {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
     }
 }
 

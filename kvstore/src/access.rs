@@ -1,32 +1,27 @@
-//! Decides which requests a user may make: by rules over names of users and ranges of keys.
+//! Decides which requests may be made: by the ranges of keys that a user may read and write.
 //!
-//! As in etcd, where a user is the common name of a client's certificate. Stricter in two places: who
-//! may only read has no business with leases, and only who may do everything compacts the past.
+//! As in etcd, with what its advisories of 2026 corrected. Stricter in one place: who may only read has
+//! no business with leases.
 
 mod request;
 
-use crate::mvcc::{KeyRange, Refusal};
+use crate::auth::Refusal;
+use crate::mvcc::KeyRange;
 
-/// Who may do what. The first rule that covers a user counts; whom none covers may do nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<Rule>);
-
-#[derive(Clone, Debug)]
-pub struct Rule {
-    pub users: Users,
-    pub permission: Permission,
-}
-
-#[derive(Clone, Debug)]
-pub enum Users {
-    Named(String),
-    /// Every user whose name begins so.
-    Prefixed(String),
+/// What somebody may do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Permission {
+    /// An administrator's, and everybody's as long as authentication is disabled.
+    Everything,
+    /// Nothing, and why.
+    Nothing(Refusal),
+    /// A known user's.
+    Ranges(Ranges),
 }
 
 /// The keys that a user may read and write.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Permission {
+pub struct Ranges {
     read: Keys,
     write: Keys,
 }
@@ -42,69 +37,47 @@ struct Interval {
     end: Option<Vec<u8>>,
 }
 
-impl Rules {
-    pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
-    }
-
-    /// What `user` may do; a client without a name may do nothing.
-    pub fn permission(&self, user: Option<&str>) -> Permission {
-        let rule = user.and_then(|user| self.0.iter().find(|it| it.users.cover(user)));
-        rule.map(|it| it.permission.clone()).unwrap_or_default()
-    }
-}
-
-impl Users {
-    fn cover(&self, user: &str) -> bool {
-        match self {
-            Self::Named(name) => user == name,
-            Self::Prefixed(prefix) => user.starts_with(prefix.as_str()),
-        }
-    }
-}
-
 impl Permission {
-    pub fn everything() -> Self {
-        let all = Keys::new([KeyRange::all()]);
-        Self {
-            read: all.clone(),
-            write: all,
-        }
-    }
-
-    pub fn nothing() -> Self {
-        Self::default()
-    }
-
-    /// Reading `ranges`, and writing nothing.
-    pub fn reading(ranges: impl IntoIterator<Item = KeyRange>) -> Self {
-        Self {
-            read: Keys::new(ranges),
-            write: Keys::default(),
-        }
+    pub fn ranges(
+        read: impl IntoIterator<Item = KeyRange>,
+        write: impl IntoIterator<Item = KeyRange>,
+    ) -> Self {
+        Self::Ranges(Ranges {
+            read: Keys::new(read),
+            write: Keys::new(write),
+        })
     }
 
     /// Whether the user is anybody: for what tells nothing of the keys.
     pub fn check_known(&self) -> Result<(), Refusal> {
-        permitted(*self != Self::default())
+        self.check(|_| true)
     }
 
     /// For what concerns the whole store.
     pub fn check_everything(&self) -> Result<(), Refusal> {
-        permitted(*self == Self::everything())
+        self.check(|_| false)
     }
 
     /// For leases: whoever writes nothing needs none.
     pub fn check_writer(&self) -> Result<(), Refusal> {
-        permitted(!self.write.0.is_empty())
+        self.check(|it| !it.write.0.is_empty())
     }
 
     pub fn check_read(&self, range: &KeyRange) -> Result<(), Refusal> {
-        permitted(self.read.contain(range))
+        self.check(|it| it.read.contain(range))
     }
 
     pub fn check_write(&self, range: &KeyRange) -> Result<(), Refusal> {
-        permitted(self.write.contain(range))
+        self.check(|it| it.write.contain(range))
+    }
+
+    fn check(&self, permitted: impl FnOnce(&Ranges) -> bool) -> Result<(), Refusal> {
+        match self {
+            Self::Everything => Ok(()),
+            Self::Nothing(refusal) => Err(*refusal),
+            Self::Ranges(ranges) if permitted(ranges) => Ok(()),
+            Self::Ranges(_) => Err(Refusal::PermissionDenied),
+        }
     }
 }
 
@@ -151,14 +124,6 @@ impl Interval {
 fn interval(range: &KeyRange) -> Interval {
     let (start, end) = range.interval();
     Interval { start, end }
-}
-
-fn permitted(is_permitted: bool) -> Result<(), Refusal> {
-    if is_permitted {
-        Ok(())
-    } else {
-        Err(Refusal::PermissionDenied)
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! Moves keys and values and does not interpret them.
 
 pub mod access;
+pub mod administrator;
+pub mod auth;
 mod backoff;
 pub mod config;
 pub mod follower;
 pub mod mvcc;
 pub mod server;
+mod storage;
 pub mod store;
 pub mod tls;
 pub mod writer;

@@ -3,13 +3,17 @@
 //! Speaks etcd's own messages, and answers as etcd does, down to the texts of its refusals. Headers
 //! carry the revision only: who answers is not decided here.
 
+mod change;
 mod check;
+mod compaction;
 mod entry;
 mod history;
+mod image;
 mod key_range;
 mod lease;
 mod range;
 mod refusal;
+mod space;
 mod txn;
 mod writing;
 
@@ -26,16 +30,23 @@ use etcd_client::proto::{
     PbRangeResponse, PbResponseHeader, PbTxnRequest, PbTxnResponse,
 };
 
+pub use change::Change;
 pub use check::{REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
+pub use entry::Entry;
 pub use history::{Batch, Compacted, EventFilter};
+pub use image::{Contradiction, Image};
 pub use key_range::KeyRange;
 pub(crate) use key_range::end_of_prefix;
 pub use lease::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN, LeaseView};
 pub use refusal::Refusal;
+pub use space::{Alarms, QUOTA_BYTES_DEFAULT};
+pub use writing::BatchOperation;
 
-use entry::{Entry, Versions};
+use change::Journal;
+use entry::Versions;
 use history::History;
 use lease::Leases;
+use space::Space;
 use writing::Writing;
 
 /// Keys, their versions since the last compaction, and leases.
@@ -46,6 +57,9 @@ pub struct Store {
     keys: BTreeMap<Arc<[u8]>, Versions>,
     history: History,
     leases: Leases,
+    space: Space,
+    auth_state: Option<Arc<[u8]>>,
+    journal: Journal,
     revision: i64,
     /// Revisions below it are gone; −1 until the first compaction.
     compacted_revision: i64,
@@ -57,6 +71,9 @@ impl Default for Store {
             keys: BTreeMap::new(),
             history: History::default(),
             leases: Leases::default(),
+            space: Space::default(),
+            auth_state: None,
+            journal: Journal::default(),
             revision: 1,
             compacted_revision: -1,
         }
@@ -66,6 +83,7 @@ impl Default for Store {
 impl Store {
     pub fn put(&mut self, request: PbPutRequest) -> Result<PbPutResponse, Refusal> {
         check::put(&request)?;
+        self.raise(self.space.check_put(&request))?;
         self.check_lease(&request)?;
         self.check_previous(&request)?;
 
@@ -77,6 +95,7 @@ impl Store {
 
     pub fn delete_range(&mut self, request: &PbDeleteRequest) -> Result<PbDeleteResponse, Refusal> {
         check::delete(request)?;
+        self.space.check_sound()?;
 
         let mut writing = self.write();
         let response = writing.delete_range(request);
@@ -86,6 +105,7 @@ impl Store {
 
     pub fn range(&self, request: &PbRangeRequest) -> Result<PbRangeResponse, Refusal> {
         check::range(request)?;
+        self.space.check_sound()?;
         self.check_revision(request.revision)?;
         Ok(self.range_at(request, self.revision))
     }
@@ -93,20 +113,8 @@ impl Store {
     /// Applies all of the chosen branch in one revision, or nothing.
     pub fn txn(&mut self, request: PbTxnRequest) -> Result<PbTxnResponse, Refusal> {
         check::txn(&request)?;
+        self.raise(self.space.check_txn(&request))?;
         txn::apply(self, request)
-    }
-
-    /// Forgets what was superseded before `revision`. Reading at `revision` itself still works.
-    pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
-        if revision <= self.compacted_revision {
-            return Err(Refusal::Compacted);
-        }
-        if self.revision < revision {
-            return Err(Refusal::FutureRevision);
-        }
-
-        self.compact_to(revision);
-        Ok(())
     }
 
     /// Events from revision `from` to `through`, both included, that pass `filter`.
@@ -131,18 +139,27 @@ impl Store {
 
     /// Grants lease `id` for at least [`LEASE_TTL_SECONDS_MIN`] and returns the granted seconds.
     pub fn lease_grant(&mut self, id: i64, ttl_seconds: i64, now: Instant) -> Result<i64, Refusal> {
-        self.leases.grant(id, ttl_seconds, now)
+        self.raise(self.space.check_lease())?;
+        let ttl_seconds = self.leases.grant(id, ttl_seconds, now)?;
+        self.space.hold_lease();
+        self.journal
+            .add(|| Change::LeaseGranted { id, ttl_seconds });
+        Ok(ttl_seconds)
     }
 
     /// Ends a lease and deletes its keys in one revision.
     pub fn lease_revoke(&mut self, id: i64) -> Result<(), Refusal> {
+        self.space.check_sound()?;
         let keys = self.leases.remove(id).ok_or(Refusal::LeaseNotFound)?;
+        self.space.forget_lease();
 
         let mut writing = self.write();
         for key in keys {
             writing.delete(&key);
         }
         writing.finish();
+        // After its keys, so that no key ever names a lease that is gone.
+        self.journal.add(|| Change::LeaseEnded(id));
         Ok(())
     }
 
@@ -165,11 +182,18 @@ impl Store {
         self.leases.ids()
     }
 
+    pub fn lease_count(&self) -> usize {
+        self.leases.count()
+    }
+
     /// Revokes the leases whose time is over and returns how many there were.
     pub fn expire(&mut self, now: Instant) -> usize {
         let mut count = 0;
         while let Some(id) = self.leases.next_expired(now) {
-            self.lease_revoke(id).expect("the lease was found just now");
+            // Data that may be wrong stay as they are.
+            if self.lease_revoke(id).is_err() {
+                break;
+            }
             count += 1;
         }
         count
@@ -183,13 +207,45 @@ impl Store {
         self.compacted_revision
     }
 
-    /// Bytes of the keys and values that history holds, for status reports.
-    pub fn history_bytes(&self) -> usize {
-        self.history.bytes()
+    /// Keys that exist, and those that only history knows.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
-    /// A checksum of what exists at `revision` (0: now), and that revision.
-    pub fn hash(&self, revision: i64) -> Result<(u32, i64), Refusal> {
+    /// Bytes that all versions, keys and leases take.
+    pub fn held_bytes(&self) -> u64 {
+        self.space.held_bytes()
+    }
+
+    pub fn alarms(&self) -> Alarms {
+        self.space.alarms
+    }
+
+    pub fn set_alarms(&mut self, alarms: Alarms) {
+        if self.space.alarms != alarms {
+            self.space.alarms = alarms;
+            self.journal.add(|| Change::Alarms(alarms));
+        }
+    }
+
+    /// Users, roles and whether they count, in the words of whoever decides about them. Kept with the
+    /// keys, and not a revision of them.
+    pub fn auth_state(&self) -> Option<&Arc<[u8]>> {
+        self.auth_state.as_ref()
+    }
+
+    pub fn set_auth_state(&mut self, bytes: Arc<[u8]>) {
+        self.auth_state = Some(Arc::clone(&bytes));
+        self.journal.add(|| Change::AuthState(bytes));
+    }
+
+    /// Above this, writes are refused until something is deleted and compacted.
+    pub fn set_quota_bytes(&mut self, bytes: u64) {
+        self.space.quota_bytes = bytes;
+    }
+
+    /// What exists at `revision` (0: now), in the order of keys, and that revision.
+    pub fn entries_at(&self, revision: i64) -> Result<(Vec<Arc<Entry>>, i64), Refusal> {
         self.check_revision(revision)?;
         let revision = if revision == 0 {
             self.revision
@@ -197,10 +253,7 @@ impl Store {
             revision
         };
         let entries = self.keys.values().filter_map(|it| it.at(revision));
-        Ok((
-            entries.fold(entry::HASH_START, |hash, it| it.hash(hash)),
-            revision,
-        ))
+        Ok((entries.cloned().collect(), revision))
     }
 
     fn write(&mut self) -> Writing<'_> {
@@ -239,19 +292,41 @@ impl Store {
         self.keys.get(key)?.current()
     }
 
-    fn compact_to(&mut self, revision: i64) {
-        self.compacted_revision = revision;
-        // Only keys with an event up to `revision` can have something to forget.
-        for entry in self.history.through(revision) {
-            if let Slot::Occupied(mut slot) = self.keys.entry(Arc::clone(&entry.key)) {
-                slot.get_mut().forget_before(revision);
-                if slot.get().is_empty() {
-                    slot.remove();
+    /// Adds a version to its key.
+    fn index(&mut self, entry: Arc<Entry>) {
+        self.space.hold(&entry);
+        if entry.is_tombstone() {
+            self.space.supersede(&entry);
+        }
+        match self.keys.entry(Arc::clone(&entry.key)) {
+            Slot::Occupied(mut slot) => {
+                if let Some(previous) = slot.get().current() {
+                    self.space.supersede(previous);
                 }
+                slot.get_mut().push(entry);
+            }
+            Slot::Vacant(slot) => {
+                slot.insert(Versions::new(entry));
             }
         }
-        self.history.forget_before(revision);
     }
+
+    /// Raises the alarm if a write was refused for want of space.
+    fn raise(&mut self, check: Result<(), Refusal>) -> Result<(), Refusal> {
+        if check == Err(Refusal::NoSpace) {
+            self.set_alarms(Alarms {
+                no_space: true,
+                ..self.space.alarms
+            });
+        }
+        check
+    }
+}
+
+/// A checksum of versions of keys.
+pub fn hash<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry>>) -> u32 {
+    let entries = entries.into_iter();
+    entries.fold(entry::HASH_START, |hash, it| it.hash(hash))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the messages' header is optional")]

@@ -1,18 +1,34 @@
 //! Serves the store over etcd's gRPC API, to the network and to this process.
 
 mod accept;
+mod auth;
 mod certificates;
 mod cluster;
+mod committer;
+mod compaction;
 mod connection;
 mod database;
+mod election;
+mod fragments;
 mod gate;
+mod intake;
 mod kv;
 mod lease;
 mod limits;
 mod local;
+mod lock;
 mod maintenance;
+mod metrics;
 mod peer;
+mod queue;
+mod rates;
+mod requests;
+mod routes;
+mod settle;
+mod shared;
 mod status;
+mod usage;
+mod vitals;
 mod watch;
 mod watches;
 mod web;
@@ -23,27 +39,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::proto::{
-    PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer,
-};
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
+pub use compaction::Compaction;
+pub use database::StorageOptions;
 pub use limits::Limits;
 pub use local::Local;
+pub use vitals::Vitals;
 
-use crate::access::Rules;
+pub use crate::storage::StorageError;
+pub use peer::common_name;
+
+use crate::auth::{Auth, DecodeError};
 use crate::mvcc::REQUEST_BYTES_MAX;
 use accept::Accept;
 use certificates::Certificates;
 use database::Database;
-use gate::Gate;
+use gate::{Authority, Gate};
+use intake::Intake;
+use limits::Places;
+use routes::services;
+use usage::Usage;
 
 /// Room for a message's fields around the largest request, as etcd allows.
 const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
-
-/// Requests and watch streams of one connection at a time.
-const STREAMS_MAX: u32 = 1_024;
 
 /// A client that answers no ping for this long is gone; its streams and watches are freed.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,21 +81,22 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Without it, everyone who reaches the address may read and write.
+    /// Without it, whoever reaches the address can read along, passwords included.
     pub tls: Option<ServerTls>,
     /// The member name that `etcdctl member list` shows.
     pub name: String,
     pub limits: Limits,
+    pub storage: StorageOptions,
 }
 
-/// PEM files, and what clients may do. Clients without a certificate of `client_ca` are refused.
+/// PEM files. Clients without a certificate of `client_ca` are refused; the common name of a client's
+/// certificate is its user. What users may do is in the store, as in etcd: everything, until
+/// authentication is enabled.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub client_ca: PathBuf,
-    /// By the common name of a client's certificate.
-    pub rules: Rules,
 }
 
 /// A server that has its address and does not accept connections yet.
@@ -83,7 +105,9 @@ pub struct Server {
     database: Arc<Database>,
     accept: Accept,
     address: SocketAddr,
-    gate: Gate,
+    authority: Arc<Authority>,
+    limits: Limits,
+    vitals: Arc<Vitals>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +117,10 @@ pub enum StartError {
         address: SocketAddr,
         problem: String,
     },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Users(#[from] DecodeError),
     #[error("{}: {problem}", file.display())]
     Tls { file: PathBuf, problem: String },
 }
@@ -110,6 +138,7 @@ impl Options {
             tls: None,
             name: name.into(),
             limits: Limits::default(),
+            storage: StorageOptions::default(),
         }
     }
 }
@@ -122,8 +151,8 @@ impl Server {
             tls,
             name,
             limits,
+            storage,
         } = options;
-        let gate = tls.as_ref().map_or(Gate::Open, ServerTls::gate);
         let certificates = tls.as_ref().map(Certificates::load).transpose()?;
         let listen_error = |error: std::io::Error| StartError::Listen {
             address: listen,
@@ -137,12 +166,29 @@ impl Server {
         } else {
             "http"
         };
-        let database = Database::start(name, format!("{scheme}://{address}"));
+        let database = Database::start(name, format!("{scheme}://{address}"), storage)?;
+        let auth = database.with(|store| store.auth_state().map(|it| Auth::from_bytes(it)));
+        let authority = Arc::new(Authority::new(auth.transpose()?.unwrap_or_default()));
+        if let Some(certificates) = &certificates {
+            tokio::spawn(Certificates::keep_fresh(Arc::downgrade(certificates)));
+        }
+        let places = Places::new(&limits);
+        let vitals = Vitals {
+            certificates: certificates.clone(),
+            database: Arc::clone(&database),
+            intake: Intake::new(&limits),
+            places: Arc::clone(&places),
+            usage: Usage::new(&limits),
+        };
+        let vitals = Arc::new(vitals);
+        tokio::spawn(Vitals::report(Arc::downgrade(&vitals)));
         Ok(Self {
-            database,
-            accept: Accept::new(listener, certificates, &limits),
+            accept: Accept::new(listener, certificates, limits.greeting_timeout, places),
             address,
-            gate,
+            authority,
+            database,
+            limits,
+            vitals,
         })
     }
 
@@ -154,7 +200,15 @@ impl Server {
     /// Reaches the store as long as the handle lives, whether the server still runs or not. May do
     /// everything.
     pub fn local(&self) -> Local {
-        Local::new(routes(&self.database, &Gate::Open))
+        let usage = Usage::new(&Limits::none());
+        let gate = Gate::process(Arc::clone(&self.authority));
+        let routes = Routes::from(services(&self.database, &gate, &usage));
+        Local::new(Arc::clone(&self.database), routes)
+    }
+
+    /// The server's numbers, for metrics.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
     }
 
     /// Accepts connections until `shutdown` completes; then ends watches and connections.
@@ -165,48 +219,35 @@ impl Server {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(STREAMS_MAX);
+            .max_concurrent_streams(self.limits.streams_per_connection);
+
+        let gate = Gate::network(self.authority);
+        let services = services(&self.database, &gate, &self.vitals.usage);
+        let routes = web::add_pages(services, Arc::clone(&self.vitals));
+        let intake = Arc::clone(&self.vitals.intake);
+        let routes = Routes::from(routes.layer(from_fn_with_state(intake, Intake::admit)));
 
         let (draining, drained) = tokio::sync::oneshot::channel();
         let database = Arc::clone(&self.database);
-        let serving = builder
-            .add_routes(routes(&self.database, &self.gate))
-            .serve_with_incoming_shutdown(self.accept.connections(), async move {
+        let failed = database.failed();
+        let serving = builder.add_routes(routes).serve_with_incoming_shutdown(
+            self.accept.connections(),
+            async move {
                 shutdown.await;
                 database.stop();
                 let _ = draining.send(());
-            });
+            },
+        );
         let deadline = async {
             let _ = drained.await;
             tokio::time::sleep(DRAIN_TIMEOUT).await;
         };
         tokio::select! {
+            failure = failed => Err(ServeError(failure.to_string())),
             result = serving => result.map_err(|error| ServeError(error_chain(&error))),
             () = deadline => Ok(()),
         }
     }
-}
-
-impl ServerTls {
-    fn gate(&self) -> Gate {
-        Gate::Guarded(Arc::new(self.rules.clone()))
-    }
-}
-
-fn routes(database: &Arc<Database>, gate: &Gate) -> Routes {
-    let (database, gate) = (|| Arc::clone(database), || gate.clone());
-    let kv = PbKvServer::new(kv::Kv::new(database(), gate()))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let maintenance = maintenance::Maintenance::new(database(), gate());
-    let routes = Routes::new(kv)
-        .add_service(PbWatchServer::new(watch::Watch::new(database(), gate())))
-        .add_service(PbLeaseServer::new(lease::Lease::new(database(), gate())))
-        .add_service(PbClusterServer::new(cluster::Cluster::new(
-            database(),
-            gate(),
-        )))
-        .add_service(PbMaintenanceServer::new(maintenance));
-    Routes::from(web::add(routes.into_axum_router()))
 }
 
 fn listen_problem(error: &std::io::Error) -> String {

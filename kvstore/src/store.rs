@@ -56,11 +56,21 @@ impl Default for Link {
 impl Store {
     /// Opens a fresh connection; certificates are read from disk now.
     pub async fn connect(&self, link: &Link) -> Result<Client, Loss> {
+        self.connect_beginning_at(0, link).await
+    }
+
+    /// Like [`connect`](Self::connect), and tries the endpoint with index `first` first, counted
+    /// round: after a loss, another than the one that was lost.
+    pub(crate) async fn connect_beginning_at(
+        &self,
+        first: usize,
+        link: &Link,
+    ) -> Result<Client, Loss> {
         match self {
             Self::Local(local) => local.connect().await.map_err(|it| Loss::of(&it)),
             Self::Etcd(config) => {
                 let limit = config.dial_timeout.unwrap_or(link.connect_timeout);
-                connect_to_any(config, limit).await
+                connect_to_any(config, first, limit).await
             }
         }
     }
@@ -86,10 +96,16 @@ pub(crate) fn code(error: &Error) -> Option<Code> {
     }
 }
 
-async fn connect_to_any(config: &EtcdConfig, limit: Duration) -> Result<Client, Loss> {
+async fn connect_to_any(
+    config: &EtcdConfig,
+    first: usize,
+    limit: Duration,
+) -> Result<Client, Loss> {
     let mut problems = Vec::new();
     let mut silent = true;
-    for endpoint in &config.endpoints {
+    let count = config.endpoints.len();
+    let endpoints = config.endpoints.iter().cycle();
+    for endpoint in endpoints.skip(first % count.max(1)).take(count) {
         let problem = match timeout(limit, connect(config, endpoint)).await {
             Ok(Ok(client)) => return Ok(client),
             Ok(Err(problem)) => problem,

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 /// A daemon answers from memory: one that takes longer is overloaded or gone, and the others'
 /// answers are waiting to be shown.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// A daemon that looks at other stores first answers within its admin endpoint's limit of 30 s.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(35);
 /// A report of thousands of nodes is a few megabytes.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -38,8 +40,8 @@ pub(crate) struct InvalidEndpoint {
 pub(crate) enum Unanswered {
     #[error("answered {status}: {said}")]
     Refused { status: StatusCode, said: String },
-    #[error("no answer within {} s; is it overloaded?", ANSWER_TIMEOUT.as_secs())]
-    Silent,
+    #[error("no answer within {} s; is it overloaded?", .0.as_secs())]
+    Silent(Duration),
     #[error("unreachable: {why}; is it running?")]
     Unreachable { why: String },
     #[error("its answer is not understood: {why}; are it and meshctl of one version?")]
@@ -49,9 +51,22 @@ pub(crate) enum Unanswered {
 impl Endpoint {
     /// Asks `GET path` and reads the answer as `T`.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Unanswered> {
-        let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(path))
+        self.get_within(ANSWER_TIMEOUT, path).await
+    }
+
+    /// Asks for what the daemon has to find out first.
+    pub(crate) async fn look<T: DeserializeOwned>(&self, path: &str) -> Result<T, Unanswered> {
+        self.get_within(LOOK_TIMEOUT, path).await
+    }
+
+    async fn get_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        path: &str,
+    ) -> Result<T, Unanswered> {
+        let (status, body) = tokio::time::timeout(limit, self.exchange(path))
             .await
-            .map_err(|_| Unanswered::Silent)??;
+            .map_err(|_| Unanswered::Silent(limit))??;
         if !status.is_success() {
             return Err(Unanswered::Refused {
                 status,

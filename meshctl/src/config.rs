@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod clustermesh;
+
+pub(crate) use clustermesh::{Clustermesh, Connect, Disconnect, Of, Place};
+
 /// Asks the mesh questions: how it is, and why it does what it does
 #[derive(Debug, Parser)]
 #[command(
@@ -21,7 +25,7 @@ A context file names the admin addresses of the daemons to ask:
   agents: [\"http://192.0.2.11:9962\", \"http://192.0.2.12:9962\"]
   dns: [\"http://192.0.2.10:9963\"]
 
-Exit code: 0 all is well, 1 something is not, 2 the question cannot be asked."
+Exit code: 0 all is well, 1 something is not or has no answer, 2 the question cannot be asked."
 )]
 pub(crate) struct Config {
     /// Context file [default: ~/.config/causeway/context.yaml, else /etc/causeway/context.yaml]
@@ -73,6 +77,17 @@ Examples:
   meshctl explain peer us/us-node-1"
     )]
     Explain(Explain),
+
+    /// See, check, make and undo the connections between clusters
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  meshctl clustermesh status --wait
+  meshctl clustermesh troubleshoot us
+  meshctl clustermesh connect eu us --help"
+    )]
+    Clustermesh(Clustermesh),
 }
 
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ use topology::report::{
     ServiceExplanation, TunnelReport,
 };
 
-use crate::status::{Asked, Outcome, is_undecided};
+use crate::status::{Asked, Outcome};
 use crate::table::{Cell, Table, Tone};
 
 pub(crate) fn service(explanation: &ServiceExplanation, colours: bool) -> String {
@@ -163,9 +163,9 @@ fn peer(explanation: &PeerExplanation, now: u64, colours: bool) -> String {
     let cluster = &explanation.cluster;
     let state = match cluster.state {
         ClusterState::Connected => "connected".to_owned(),
-        ClusterState::Lost if is_undecided(cluster) => "not connected yet".to_owned(),
         ClusterState::Lost => format!("lost: {}", cluster.reason),
         ClusterState::Own => "the own cluster".to_owned(),
+        ClusterState::Undecided => "not connected yet".to_owned(),
     };
     let mut text = format!(
         "  peer      {}/{}, whose cluster is {state}\n  reason    {}\n",

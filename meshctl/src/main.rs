@@ -1,6 +1,7 @@
 //! Asks the mesh questions: how it is, and why it does what it does.
 
 mod client;
+mod clustermesh;
 mod config;
 mod context;
 mod explain;
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::config::{Command, Config, Explain, Format};
-use crate::context::Context;
+use crate::config::{Command, Config, Explain};
+use crate::context::{Context, ContextError};
 use crate::output::Output;
 
 /// The mesh is not well, or a question has no answer.
@@ -25,36 +26,38 @@ const NOT_WELL: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    let context = match Context::find(config.context.as_deref()) {
-        Ok(context) => context,
-        Err(error) => {
-            output::complain(&error.into());
-            return ExitCode::from(USAGE);
-        }
-    };
-    match answer(config.command, &context, config.output) {
+    match answer(Config::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_WELL),
         Err(error) => {
             output::complain(&error);
-            ExitCode::from(NOT_WELL)
+            let is_usage = error.is::<ContextError>() || error.is::<clustermesh::Unusable>();
+            ExitCode::from(if is_usage { USAGE } else { NOT_WELL })
         }
     }
 }
 
 /// Answers the question on stdout, and says whether all is well.
-fn answer(command: Command, context: &Context, format: Format) -> anyhow::Result<bool> {
+fn answer(config: Config) -> anyhow::Result<bool> {
+    let output = Output::new(config.output);
+    // Files, and nobody to ask.
+    if let Command::Clustermesh(command) = &config.command
+        && let Some(done) = clustermesh::arrange(command, &output)
+    {
+        return done;
+    }
+
+    let context = Context::find(config.context.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let output = Output::new(format);
     let answer = runtime.block_on(async {
-        match command {
-            Command::Status(options) => status(&options, context, &output).await,
+        match config.command {
+            Command::Clustermesh(command) => clustermesh::ask(command, &context, &output).await,
+            Command::Status(options) => status(&options, &context, &output).await,
             Command::Explain(question) => {
-                explain(&question, context, &output).await?;
+                explain(&question, &context, &output).await?;
                 Ok(true)
             }
         }
@@ -70,7 +73,12 @@ async fn status(
     output: &Output,
 ) -> anyhow::Result<bool> {
     let status = match options.wait {
-        true => wait::until_well(context, options.wait_duration).await,
+        true => {
+            wait::until_well(options.wait_duration, async || {
+                questions::status(context).await
+            })
+            .await
+        }
         false => questions::status(context).await,
     };
     let now = daemon::Clock.unix_milliseconds();
@@ -78,7 +86,11 @@ async fn status(
     Ok(status.well)
 }
 
-async fn explain(question: &Explain, context: &Context, output: &Output) -> anyhow::Result<()> {
+pub(crate) async fn explain(
+    question: &Explain,
+    context: &Context,
+    output: &Output,
+) -> anyhow::Result<()> {
     match question {
         Explain::Service { service, node } => {
             let answer = questions::service(context, service, node.as_deref()).await?;

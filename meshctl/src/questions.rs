@@ -133,7 +133,7 @@ async fn agent_of(context: &Context, node: &str) -> anyhow::Result<Endpoint> {
     )
 }
 
-async fn everyone<T: DeserializeOwned>(endpoints: &[Endpoint]) -> Vec<Asked<T>> {
+pub(crate) async fn everyone<T: DeserializeOwned>(endpoints: &[Endpoint]) -> Vec<Asked<T>> {
     let questions = endpoints.iter().map(|it| ask(it, "/v1/status"));
     stream::iter(questions)
         .buffered(CONCURRENT_MAX)
@@ -181,7 +181,7 @@ async fn first<T: DeserializeOwned>(
 }
 
 /// Says of everyone why there is no answer.
-fn nobody<T>(asked: &[Asked<T>]) -> anyhow::Error {
+pub(crate) fn nobody<T>(asked: &[Asked<T>]) -> anyhow::Error {
     let reasons = asked.iter().filter_map(|it| match &it.outcome {
         Outcome::Answer(_) => None,
         Outcome::Error(error) => Some(format!("{}: {error}", it.endpoint)),

@@ -1,9 +1,7 @@
 //! How the mesh is, as all daemons together tell it.
 
-mod problems;
-mod text;
-
-pub(crate) use problems::is_undecided;
+pub(crate) mod problems;
+pub(crate) mod text;
 
 use serde::Serialize;
 use topology::report::{AgentStatus, ApiserverStatus, ClusterReport, DnsStatus};

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use daemon::Clock;
 
-use crate::context::Context;
-use crate::questions;
 use crate::status::MeshStatus;
 
 /// Often enough that a person does not notice, seldom enough that daemons do not either.
@@ -14,14 +12,32 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// A longer line would wrap on a narrow terminal, and could not be rewritten.
 const LINE_CHARACTERS_MAX: usize = 79;
 
+/// What can be waited for.
+pub(crate) trait Awaited {
+    fn is_well(&self) -> bool;
+
+    /// What is missing, in half a line.
+    fn summary(&self) -> String;
+}
+
+impl Awaited for MeshStatus {
+    fn is_well(&self) -> bool {
+        self.well
+    }
+
+    fn summary(&self) -> String {
+        self.summary()
+    }
+}
+
 /// The first status that is well, or the last one after `patience`.
-pub(crate) async fn until_well(context: &Context, patience: Duration) -> MeshStatus {
+pub(crate) async fn until_well<T: Awaited>(patience: Duration, ask: impl AsyncFn() -> T) -> T {
     let start = Clock.now();
     let mut progress = Progress::new();
     loop {
-        let status = questions::status(context).await;
+        let status = ask().await;
         let waited = Clock.now() - start;
-        if status.well || waited >= patience {
+        if status.is_well() || waited >= patience {
             progress.end();
             return status;
         }

@@ -12,6 +12,7 @@ mod labels;
 mod node;
 mod own_capabilities;
 mod peer;
+mod service_export;
 
 use std::num::ParseIntError;
 
@@ -26,6 +27,7 @@ pub use labels::{CLUSTER_LABEL, Labels};
 pub use node::{AddressKind, Node, NodeAddress};
 pub use own_capabilities::OwnCapabilities;
 pub use peer::PeerState;
+pub use service_export::{ClientIpAffinity, ExportedPort, ServiceExport, SessionAffinityConfig};
 
 /// A value that fits its key.
 #[derive(Clone, Debug, Eq, PartialEq)]

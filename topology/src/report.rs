@@ -16,6 +16,13 @@ use crate::mesh::Mesh;
 use crate::select::Selection;
 use crate::service::{Affinity, L4Port};
 
+mod peer;
+
+pub use peer::{
+    CertificateReport, DiffReport, Failure, Keys, KindReport, LinkReport, Outcome,
+    PULSE_STALE_MILLISECONDS, PeerReport, PulseReport, Step, Troubleshooting, ViolationReport,
+};
+
 /// Something an operator should know, with what to do about it.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Problem {
@@ -50,6 +57,8 @@ pub enum ClusterState {
     Connected,
     Lost,
     Own,
+    /// Not reached yet, and not given up either: what has not begun cannot be lost.
+    Undecided,
 }
 
 /// The connection to the own cluster's etcd.
@@ -75,6 +84,12 @@ pub struct ApiserverStatus {
     /// Records that this server keeps in the store, own and mirrored.
     pub records: usize,
     pub clusters: Vec<ClusterReport>,
+    /// The remote clusters of `clusters`, in full.
+    #[serde(default)]
+    pub peers: Vec<PeerReport>,
+    /// The certificate of the embedded etcd; `None` where it has none.
+    #[serde(default)]
+    pub certificate: Option<CertificateReport>,
     pub problems: Vec<Problem>,
 }
 

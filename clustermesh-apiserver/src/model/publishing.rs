@@ -1,14 +1,15 @@
 //! What this cluster publishes: the records of its objects, and what is announced beside them.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
 use topology::diff::diff;
-use topology::record::{HEARTBEAT, Key};
+use topology::record::{HEARTBEAT, Key, Record};
 
 use super::mirroring::Mirroring;
 use super::{Effect, Part, Write, write};
-use crate::directory::Listing;
-use crate::manifest::ManifestFile;
-use crate::objects::Objects;
-use crate::publish::{self, Cluster, Publication, Table};
+use crate::manifest::catalog::{ManifestProblems, Manifests};
+use crate::publish::{self, Cluster, Options, Publisher, Table};
 use crate::timestamp::rfc3339;
 
 /// How often peers hear that this cluster's publisher lives, in milliseconds; as upstream.
@@ -17,86 +18,80 @@ const HEARTBEAT_INTERVAL: u64 = 60_000;
 #[derive(Debug)]
 pub(super) struct Publishing {
     cluster: Cluster,
-    pub(super) objects_problem: Option<String>,
-    /// What is wrong with manifests, each with its file.
-    pub(super) manifest_errors: Vec<String>,
-    /// Objects that stand in two files, each with the file that counts.
-    pub(super) duplicates: Vec<String>,
-    pub(super) objects: usize,
-    pub(super) publication: Publication,
-    /// What is published beside what follows from objects: liveness, heartbeat, canaries.
+    pub(super) manifest_problems: ManifestProblems,
+    pub(super) publisher: Publisher,
+    /// What is published beside what follows from objects: liveness, heartbeat, pulse, canaries.
     pub(super) announced: Table,
     /// When the first publication was made; the canaries carry that time.
     pub(super) published: Option<u64>,
     /// Whether our own records have been complete once: each remote's liveness among them.
     is_own_complete: bool,
     heartbeat: u64,
+    /// In microseconds since 1970.
+    pulse: Option<u64>,
 }
 
 impl Publishing {
-    pub(super) fn new(cluster: Cluster, now: u64) -> Self {
+    pub(super) fn new(cluster: Cluster, options: Options, now: u64) -> Self {
         Self {
+            publisher: Publisher::new(cluster.clone(), options),
             cluster,
-            objects_problem: None,
-            manifest_errors: Vec::new(),
-            duplicates: Vec::new(),
-            objects: 0,
-            publication: Publication::default(),
+            manifest_problems: ManifestProblems::default(),
             announced: Table::new(),
             published: None,
             is_own_complete: false,
             heartbeat: now,
+            pulse: None,
         }
     }
 
-    /// Publishes what the manifests say, and all of it if nothing was published before.
+    /// Takes over the identities that a former life published.
+    pub(super) fn remember(&mut self, identities: Vec<(u32, String)>, now: u64) {
+        self.publisher.remember(identities, now);
+    }
+
+    /// Publishes what changed with the objects, and everything if nothing was published before.
     pub(super) fn publish(
         &mut self,
-        listing: &Listing<ManifestFile>,
+        manifests: Manifests,
         mirroring: &Mirroring,
         now: u64,
         effects: &mut Vec<Effect>,
     ) {
-        self.objects_problem.clone_from(&listing.problem);
-        self.manifest_errors.clear();
-        self.duplicates.clear();
-        let mut objects = Objects::default();
-        for (name, file) in &listing.files {
-            let errors = file.errors.iter().map(|it| format!("{name}:{it}"));
-            self.manifest_errors.extend(errors);
-            let replaced = objects.merge(&file.objects);
-            let duplicates = replaced
-                .iter()
-                .map(|it| format!("{it} (that of {name} counts)"));
-            self.duplicates.extend(duplicates);
+        if let Some(problems) = manifests.problems {
+            self.manifest_problems = problems;
         }
-        self.objects = objects.len();
-
-        let held = &self.publication.identities;
-        let publication = publish::publish(&objects, &self.cluster, held);
-        let changes = diff(&self.publication.table, &publication.table);
-        self.publication = publication;
+        let changes = self.publisher.apply(manifests.events, now);
         if self.published.is_some() {
             write(Part::Own, changes, effects);
             return;
         }
+        drop(changes);
         self.published = Some(now);
         self.heartbeat = now;
         self.is_own_complete = mirroring.has_decided_liveness();
         self.announced = self.announcements(mirroring);
-        let announced = self.announced.clone();
-        let all = self.publication.table.clone().into_iter().chain(announced);
+        let mut all = self.publisher.table().clone();
+        all.extend(self.announced.clone());
         effects.push(Effect::Write {
             part: Part::Own,
-            write: Write::All(all.collect()),
+            write: Write::All(all),
         });
     }
 
-    pub(super) fn tick(&mut self, now: u64) {
+    pub(super) fn tick(&mut self, now: u64, effects: &mut Vec<Effect>) {
         // Also if the clock was set back: peers drop us when they hear nothing for two minutes.
         if now < self.heartbeat || self.heartbeat + HEARTBEAT_INTERVAL <= now {
             self.heartbeat = now;
         }
+        if self.published.is_some() && self.knows_all_objects() {
+            let changes = self.publisher.collect(now);
+            write(Part::Own, changes, effects);
+        }
+    }
+
+    pub(super) fn beat(&mut self, unix_microseconds: u64) {
+        self.pulse = Some(unix_microseconds);
     }
 
     /// Writes what changed in liveness and heartbeat.
@@ -111,17 +106,62 @@ impl Publishing {
         write(Part::Own, changes, effects);
     }
 
+    /// Whether our own cluster has backends of the service `NAMESPACE/NAME`, which it shares.
+    pub(super) fn has_backends(&self, service: &str) -> bool {
+        let key = format!("cilium/state/services/v1/{}/{service}", self.cluster.name);
+        let key = Key::parse(&key, &self.cluster.name).ok().flatten();
+        let record = key.and_then(|key| {
+            let value = self.publisher.table().get(&*key.published())?;
+            Record::decode(&key, value, None).ok()
+        });
+        matches!(record, Some(Record::Service(it)) if !it.backends.is_empty())
+    }
+
+    /// The prefixes of our own nodes' pods.
+    pub(super) fn pod_prefixes(&self) -> impl Iterator<Item = IpNet> {
+        let prefix = format!("cilium/state/nodes/v1/{}/", self.cluster.name);
+        let nodes = self.publisher.table().range(Arc::from(&*prefix)..);
+        let nodes = nodes.take_while(move |(key, _)| key.starts_with(&prefix));
+        let nodes = nodes.filter_map(|(key, value)| {
+            let key = Key::parse(key, &self.cluster.name).ok().flatten()?;
+            match Record::decode(&key, value, None) {
+                Ok(Record::Node(node)) => Some(node.pod_prefixes().collect::<Vec<_>>()),
+                Ok(_) | Err(_) => None,
+            }
+        });
+        nodes.flatten()
+    }
+
     fn announcements(&self, mirroring: &Mirroring) -> Table {
-        let heartbeat = (HEARTBEAT.to_owned(), rfc3339(self.heartbeat).into_bytes());
-        let mut announcements: Table = mirroring.states().chain([heartbeat]).collect();
+        let name = &self.cluster.name;
+        let mut announcements: Table = mirroring
+            .states()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        let mut announce = |key: String, value: Vec<u8>| {
+            announcements.insert(key.into(), value.into());
+        };
+        announce(HEARTBEAT.to_owned(), rfc3339(self.heartbeat).into());
+        if let Some(pulse) = self.pulse {
+            let pulse = Record::Pulse(pulse).encode();
+            announce(Key::Pulse(name.clone()).published(), pulse);
+        }
         if let Some(published) = self.published {
             let time = rfc3339(published);
-            announcements.extend(publish::canaries(&self.cluster, &time));
             if self.is_own_complete {
-                let key = Key::OwnSynced(self.cluster.name.clone()).published();
-                announcements.insert(key, time.into_bytes());
+                announce(
+                    Key::OwnSynced(name.clone()).published(),
+                    time.clone().into(),
+                );
             }
+            announcements.extend(publish::canaries(&self.cluster, &time));
         }
         announcements
+    }
+
+    /// Whether nothing keeps objects from being seen.
+    fn knows_all_objects(&self) -> bool {
+        let problems = &self.manifest_problems;
+        problems.directory.is_none() && problems.errors.is_empty()
     }
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use topology::report::{ApiserverStatus, ClusterReport, ClusterState, Problem};
 
 use super::Model;
-use crate::remote::Rejections;
+use super::mirroring::overlap_text;
+use crate::remote::Remote;
 
 impl Model {
-    /// What `/v1/status` answers. `store_problem` is what keeps our own store from being written.
+    /// What `/v1/status` answers, but for the remote clusters in full and the certificate.
+    /// `store_problem` is what keeps our own store from being written.
     pub fn status(&self, ready: bool, store_problem: Option<String>) -> ApiserverStatus {
         let remotes = self.mirroring.peerings.values().map(|it| &it.remote);
         let shown = self.mirroring.peerings.values().filter(|it| it.is_shown);
@@ -21,31 +23,32 @@ impl Model {
             id: self.cluster.id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready,
-            objects: self.publishing.objects,
-            records: self.publishing.publication.table.len()
+            objects: self.object_count(),
+            records: self.publishing.publisher.table().len()
                 + self.publishing.announced.len()
                 + mirrored,
             clusters,
+            peers: Vec::new(),
+            certificate: None,
             problems: self.problems(store_problem),
         }
     }
 
-    /// Remote clusters, each with the records that were dropped of it.
-    pub fn remotes(&self) -> impl Iterator<Item = (ClusterReport, &Rejections)> {
-        let remotes = self.mirroring.peerings.values().map(|it| &it.remote);
-        remotes.map(|it| (it.report(), it.rejections()))
+    pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        self.mirroring.peerings.values().map(|it| &it.remote)
     }
 
     pub fn object_count(&self) -> usize {
-        self.publishing.objects
+        self.publishing.publisher.object_count()
     }
 
     /// Services that this cluster shares with the mesh.
     pub fn shared_service_count(&self) -> usize {
-        self.count("cilium/state/services/")
+        self.publishing.publisher.counts().services
     }
 
     fn own_report(&self) -> ClusterReport {
+        let counts = self.publishing.publisher.counts();
         ClusterReport {
             name: self.cluster.name.clone(),
             id: Some(self.cluster.id),
@@ -53,34 +56,25 @@ impl Model {
             since: None,
             reason: String::new(),
             synced: self.publishing.published.is_some(),
-            nodes: self.count("cilium/state/nodes/"),
-            services: self.shared_service_count(),
-            identities: self.count("cilium/state/identities/"),
-            endpoints: self.count("cilium/state/ip/"),
+            nodes: counts.nodes,
+            services: counts.services,
+            identities: counts.identities,
+            endpoints: counts.endpoints,
         }
     }
 
-    fn count(&self, prefix: &str) -> usize {
-        let from_prefix = self.publishing.publication.table.range(prefix.to_owned()..);
-        from_prefix
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .count()
-    }
-
     fn problems(&self, store_problem: Option<String>) -> Vec<Problem> {
+        let publishing = &self.publishing;
+        let manifests = &publishing.manifest_problems;
+        let left_out = publishing.publisher.problems();
+        let left_out: Vec<String> = left_out.take(PROBLEMS_PER_GROUP_MAX).collect();
         let groups: [(&[String], &str); 4] = [
             (
-                &self.publishing.manifest_errors,
+                &manifests.errors,
                 "correct the file; what it said before stays in force",
             ),
-            (
-                &self.publishing.duplicates,
-                "keep each object in one file only",
-            ),
-            (
-                &self.publishing.publication.problems,
-                "correct the object; the others are published",
-            ),
+            (&manifests.duplicates, "keep each object in one file only"),
+            (&left_out, "correct the object; the others are published"),
             (
                 &self.mirroring.configuration_problems,
                 "correct the ClusterMesh configuration directory",
@@ -92,7 +86,7 @@ impl Model {
             remedy: "check that the etcd runs, and what --etcd-config says of it".to_owned(),
         });
         problems.extend(store);
-        let objects = self.publishing.objects_problem.as_ref().map(|it| Problem {
+        let objects = manifests.directory.as_ref().map(|it| Problem {
             what: format!("the manifests cannot be read: {it}"),
             remedy: "restore the directory that --objects names".to_owned(),
         });
@@ -108,6 +102,11 @@ impl Model {
                     }),
             );
         }
+        let overlaps = self.mirroring.overlaps().iter();
+        problems.extend(overlaps.take(PROBLEMS_PER_GROUP_MAX).map(|it| Problem {
+            what: overlap_text(it),
+            remedy: "give every cluster pod prefixes of its own".to_owned(),
+        }));
         problems.extend(
             self.mirroring
                 .peerings
@@ -119,11 +118,13 @@ impl Model {
 
     /// For metrics: how many problems of each kind there are.
     pub fn problem_counts(&self) -> BTreeMap<&'static str, usize> {
+        let publishing = &self.publishing;
+        let manifests = &publishing.manifest_problems;
         BTreeMap::from([
             ("configuration", self.mirroring.configuration_problems.len()),
-            ("duplicate", self.publishing.duplicates.len()),
-            ("manifest", self.publishing.manifest_errors.len()),
-            ("object", self.publishing.publication.problems.len()),
+            ("duplicate", manifests.duplicates.len()),
+            ("manifest", manifests.errors.len()),
+            ("object", publishing.publisher.problem_count()),
         ])
     }
 }

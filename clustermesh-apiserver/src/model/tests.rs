@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod loss;
 
 use kvstore::follower;
 use topology::id::MeshSize;
 
 use super::*;
-use crate::publish;
+use crate::manifest;
+use crate::manifest::catalog::ManifestProblems;
+use crate::objects::{ObjectEvent, ObjectKind};
 
 const START: u64 = 1_000_000;
 
@@ -25,6 +26,8 @@ fn publishes_everything_at_once_and_then_only_changes() {
         panic!("{effects:?}");
     };
     for key in [
+        "causeway/capabilities/eu",
+        "causeway/delta/services/v1/eu/default/a",
         "causeway/state/services/v1/eu/default/a",
         "cilium/.heartbeat",
         "cilium/cluster-config/eu",
@@ -35,12 +38,15 @@ fn publishes_everything_at_once_and_then_only_changes() {
     }
     assert!(!table.contains_key("causeway/synced/eu"));
 
-    let changes = own_changes(&model.apply(objects(&["b"]), START + 1));
+    let mut changes = own_changes(&model.apply(objects(&["b"]), START + 1));
+    changes.sort();
     assert_eq!(
         changes,
         [
+            "+causeway/delta/services/v1/eu/default/b",
             "+causeway/state/services/v1/eu/default/b",
             "+cilium/state/services/v1/eu/default/b",
+            "-causeway/delta/services/v1/eu/default/a",
             "-causeway/state/services/v1/eu/default/a",
             "-cilium/state/services/v1/eu/default/a",
         ]
@@ -58,6 +64,46 @@ fn renews_the_heartbeat_every_minute() {
     assert_eq!(model.apply(Input::Tick, START + 119_999), []);
     let changes = own_changes(&model.apply(Input::Tick, START - 500_000));
     assert_eq!(changes, ["+cilium/.heartbeat"], "the clock was set back");
+}
+
+#[test]
+fn tells_the_time_to_peers_of_its_own_kind() {
+    let mut model = started(&[]);
+
+    let pulse = |unix_microseconds| Input::Pulse { unix_microseconds };
+    assert_eq!(
+        own_changes(&model.apply(pulse(1), START)),
+        ["+causeway/pulse/eu"]
+    );
+    assert_eq!(model.apply(pulse(1), START), []);
+}
+
+#[test]
+fn collects_identities_only_while_it_sees_all_objects() {
+    let mut model = model();
+    let labels = "k8s:a=b;k8s:io.kubernetes.pod.namespace=shop;".to_owned();
+    model.apply(Input::Remembered(vec![(70_000, labels)]), START);
+    let broken = Manifests {
+        events: Vec::new(),
+        problems: Some(ManifestProblems {
+            errors: vec!["a.yaml:1:1: torn".to_owned()],
+            ..ManifestProblems::default()
+        }),
+    };
+    model.apply(Input::Objects(broken), START);
+
+    let late = START + 2 * publish::Options::default().identity_grace;
+    let changes = own_changes(&model.apply(Input::Tick, late));
+    assert_eq!(changes, ["+cilium/.heartbeat"]);
+
+    model.apply(objects(&[]), late);
+    let whole = Manifests {
+        events: Vec::new(),
+        problems: Some(ManifestProblems::default()),
+    };
+    model.apply(Input::Objects(whole), late);
+    let changes = own_changes(&model.apply(Input::Tick, late));
+    assert_eq!(changes, ["-cilium/state/identities/v1/id/70000"]);
 }
 
 #[test]
@@ -91,7 +137,7 @@ fn tells_agents_at_once_that_a_remote_is_lost() {
         panic!("{effects:?}");
     };
     let state = br#"{"connected":false,"sinceUnixMilliseconds":1000009,"reason":"silent"}"#;
-    let put = Change::Put("causeway/state/peers/v1/us".to_owned(), state.to_vec());
+    let put = Change::Put("causeway/state/peers/v1/us".into(), state.as_slice().into());
     assert_eq!(changes[..], [put]);
 }
 
@@ -131,7 +177,7 @@ fn removes_a_cluster_in_two_steps() {
     let effects = model.apply(configured(&[]), START + 5);
     let us: ClusterName = "us".parse().unwrap();
     assert_eq!(effects[0], Effect::Unfollow { remote: us.clone() });
-    let config = Change::Delete("cilium/cluster-config/us".to_owned());
+    let config = Change::Delete("cilium/cluster-config/us".into());
     let write = Write::Changes(vec![config]);
     assert_eq!(
         effects[1],
@@ -203,6 +249,21 @@ fn refuses_its_own_id_and_ignores_its_own_file() {
 }
 
 #[test]
+fn counts_a_grace_whatever_the_clock_says() {
+    let mut model = started(&["us"]);
+    connect(&mut model, "us", 2);
+    model.apply(configured(&[]), START);
+
+    let set_back = Moment {
+        unix_milliseconds: 7,
+        uptime_milliseconds: START + REMOVAL_GRACE,
+    };
+    let effects = model.apply(Input::Tick, set_back);
+    let forgets = effects.iter().any(|it| matches!(it, Effect::Forget { .. }));
+    assert!(forgets, "{effects:?}");
+}
+
+#[test]
 fn ignores_a_follower_that_was_replaced() {
     let mut model = started(&["us"]);
     model.apply(said("us", 1, Update::Connected { cluster_id: 1 }), START);
@@ -260,7 +321,7 @@ fn records(cluster: &str, id: u32) -> Vec<follower::Record> {
     );
     let canaries = canaries
         .into_iter()
-        .filter(|(key, _)| key.starts_with("cilium/"));
+        .map(|(key, value)| (key.to_string(), value.to_vec()));
     [config]
         .into_iter()
         .chain(canaries)
@@ -312,30 +373,41 @@ fn objects(services: &[&str]) -> Input {
         )
     };
     let text: String = services.iter().map(service).collect();
-    let file = ManifestFile::read("shop.yaml", Ok(&text), None);
-    assert_eq!(file.errors, Vec::<String>::new());
-    Input::Objects(Listing {
-        files: BTreeMap::from([("shop.yaml".to_owned(), Arc::new(file))]),
-        problem: None,
+    let manifest = manifest::parse(&text);
+    assert_eq!(manifest.errors, []);
+    Input::Objects(Manifests {
+        events: vec![ObjectEvent::Restarted {
+            kinds: ObjectKind::ALL.to_vec(),
+            objects: manifest.objects,
+        }],
+        problems: None,
     })
 }
 
 fn parts(effects: &[Effect]) -> Vec<&Part> {
     let parts = effects.iter().filter_map(|it| match it {
         Effect::Write { part, .. } => Some(part),
-        Effect::Follow { .. } | Effect::Forget { .. } | Effect::Unfollow { .. } => None,
+        Effect::Follow { .. }
+        | Effect::Forget { .. }
+        | Effect::Time { .. }
+        | Effect::Unfollow { .. } => None,
     });
     parts.collect()
 }
 
 /// The keys put (`+`) and deleted (`-`) in the own part.
 fn own_changes(effects: &[Effect]) -> Vec<String> {
+    changes_in(effects, |it| *it == Part::Own)
+}
+
+fn changes_in(effects: &[Effect], is_wanted: fn(&Part) -> bool) -> Vec<String> {
     let mut keys = Vec::new();
     for effect in effects {
         if let Effect::Write {
-            part: Part::Own,
+            part,
             write: Write::Changes(changes),
         } = effect
+            && is_wanted(part)
         {
             keys.extend(changes.iter().map(|it| match it {
                 Change::Delete(key) => format!("-{key}"),

@@ -2,258 +2,353 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, PodStatus};
-use topology::id::{NodeName, NumericIdentity};
-use topology::record::{IpIdentity, Key, Labels, NamedPort, Node, Record};
-use topology::service::Protocol;
+use topology::id::NumericIdentity;
+use topology::record::{IpIdentity, Key, Labels, Record};
 
-use super::{Draft, is_global};
-use crate::identity::{self, Numbers, POD_NAMESPACE};
-use crate::objects::cilium::CiliumEndpoint;
-use crate::objects::{ObjectName, Objects};
+use super::{Publisher, Scope, Unit};
+use crate::identity::{self, LabelText, POD_NAMESPACE};
+use crate::objects::{Endpoint, Object, ObjectKey, ObjectKind, ObjectName, Pod};
 
-type Nodes = BTreeMap<NodeName, Node>;
-
-/// Publishes identities and addresses, and returns the numbers given to pods without a
-/// `CiliumEndpoint`.
-pub(super) fn publish(
-    objects: &Objects,
-    nodes: &Nodes,
-    held: &Numbers,
-    draft: &mut Draft<'_>,
-) -> Numbers {
-    let fixed = publish_cilium_identities(objects, draft);
-    let mut owners = Owners::default();
-    for (name, object) in &objects.cilium_endpoints {
-        if is_global(objects, &name.namespace) {
-            for record in cilium_addresses(name, object) {
-                owners.put(name, record, draft);
-            }
-        }
-    }
-
-    let pods = pods_on_the_mesh(objects, draft);
-    let wanted: BTreeSet<String> = pods.iter().map(|it| it.labels.to_string()).collect();
-    let range = draft.cluster.id.identity_range(draft.cluster.mesh);
-    let numbers = identity::allocate(&wanted, &fixed, held, &range);
-    for pod in &pods {
-        publish_pod(pod, &numbers, nodes, &mut owners, draft);
-    }
-    if numbers.len() < wanted.len() {
-        let missing = wanted.len() - numbers.len();
-        draft.problems.push(format!(
-            "{missing} kinds of pods are not published: all {} identities of the cluster are taken",
-            range.count()
-        ));
-    }
-    numbers
+/// What is known of pods beside the objects that describe them.
+#[derive(Debug, Default)]
+pub(super) struct Workloads {
+    /// The Cilium slices that each pod stands in.
+    slices: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// What the mesh was shown of each pod.
+    shown: BTreeMap<ObjectName, Shown>,
+    /// Who claims each address, the first one first: it keeps the address until it goes.
+    claims: BTreeMap<IpAddr, Vec<ObjectName>>,
+    /// The pods whose record depends on their node.
+    by_node: BTreeMap<Arc<str>, BTreeSet<ObjectName>>,
+    /// The namespace of each identity that has one, and the other way round.
+    identity_namespaces: BTreeMap<u32, Arc<str>>,
+    identities: BTreeMap<Arc<str>, BTreeSet<u32>>,
 }
 
-/// Publishes the identities that exist as objects, and returns their numbers.
-fn publish_cilium_identities(objects: &Objects, draft: &mut Draft<'_>) -> Numbers {
-    let mut fixed = Numbers::new();
-    for (name, object) in &objects.cilium_identities {
-        let Ok(number) = name.parse() else {
-            let problem = format!("CiliumIdentity {name:?} is not published: not a number");
-            draft.problems.push(problem);
-            continue;
-        };
-        let mut labels = Labels::default();
-        for (key, value) in &object.security_labels {
-            let (source, key) = key.split_once(':').unwrap_or(("", key));
-            labels.insert(source, key, value);
-        }
-        fixed.insert(labels.to_string(), number);
-        // One without a namespace is nobody's, and is never exported.
-        if labels
-            .value(POD_NAMESPACE)
-            .is_some_and(|it| is_global(objects, it))
-        {
-            publish_identity(number, labels, draft);
-        }
-    }
-    fixed
-}
-
-fn publish_identity(number: u32, labels: Labels, draft: &mut Draft<'_>) {
-    let key = Key::Identity(draft.cluster.name.clone(), NumericIdentity(number));
-    draft.put(&key, &Record::Identity(labels));
-}
-
-fn cilium_addresses(name: &ObjectName, object: &CiliumEndpoint) -> Vec<IpIdentity> {
-    let status = &object.status;
-    let named_ports = status.named_ports.iter().filter_map(|it| {
-        Some(NamedPort {
-            name: it.name.clone(),
-            port: it.port,
-            protocol: protocol(Some(&it.protocol))?,
-        })
-    });
-    let named_ports: Vec<NamedPort> = named_ports.collect();
-    let addressing = status.networking.addressing.iter();
-    addressing
-        .flat_map(|it| [&it.ipv4, &it.ipv6])
-        .filter_map(|it| it.parse().ok())
-        .map(|address| IpIdentity {
-            address,
-            mask: None,
-            host: status.networking.node.parse().ok(),
-            identity: NumericIdentity(status.identity.id),
-            encryption_key: status.encryption.key,
-            metadata: String::new(),
-            namespace: name.namespace.clone(),
-            pod: name.name.clone(),
-            service_account: status.service_account.clone(),
-            named_ports: named_ports.clone(),
-        })
-        .collect()
-}
-
-/// A pod whose addresses are the mesh's concern.
-struct MeshPod<'a> {
-    name: &'a ObjectName,
-    spec: &'a PodSpec,
-    status: &'a PodStatus,
+/// What of a pod is claimed, counted and looked up elsewhere.
+#[derive(Debug, Default)]
+struct Shown {
     addresses: Vec<IpAddr>,
-    labels: Labels,
+    /// Of a pod whose identity follows from its labels.
+    labels: Option<LabelText>,
+    node: Option<Arc<str>>,
 }
 
-/// Pods with an address of their own, which no `CiliumEndpoint` describes better.
-fn pods_on_the_mesh<'a>(objects: &'a Objects, draft: &Draft<'_>) -> Vec<MeshPod<'a>> {
-    let pods = objects.pods.iter();
-    pods.filter(|(name, _)| !objects.cilium_endpoints.contains_key(name))
-        .filter(|(name, _)| is_global(objects, &name.namespace))
-        .filter_map(|(name, pod)| {
-            let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-            let ended = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
-            let addresses = addresses(status);
-            if ended || spec.host_network == Some(true) || addresses.is_empty() {
-                return None;
-            }
-            Some(MeshPod {
-                name,
-                spec,
-                status,
-                addresses,
-                labels: labels(objects, name, pod, spec, draft),
-            })
-        })
-        .collect()
+/// The object that describes a pod best.
+enum Described<'a> {
+    Endpoint(&'a Endpoint),
+    Pod(&'a Pod),
 }
 
-fn labels(
-    objects: &Objects,
-    name: &ObjectName,
-    pod: &Pod,
-    spec: &PodSpec,
-    draft: &Draft<'_>,
-) -> Labels {
-    let none = BTreeMap::new();
-    let namespace = objects.namespaces.get(&name.namespace);
-    let namespace_labels = namespace.and_then(|it| it.metadata.labels.as_ref());
-    identity::labels(
-        &draft.cluster.name,
-        &name.namespace,
-        namespace_labels.unwrap_or(&none),
-        service_account(spec),
-        pod.metadata.labels.as_ref().unwrap_or(&none),
-    )
+impl Described<'_> {
+    fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Endpoint(endpoint) => &endpoint.addresses,
+            Self::Pod(pod) => &pod.addresses,
+        }
+    }
 }
 
-fn publish_pod(
-    pod: &MeshPod<'_>,
-    numbers: &Numbers,
-    nodes: &Nodes,
-    owners: &mut Owners,
-    draft: &mut Draft<'_>,
-) {
-    let Some(number) = numbers.get(&pod.labels.to_string()) else {
-        return;
-    };
-    publish_identity(*number, pod.labels.clone(), draft);
-    let node = pod
-        .spec
-        .node_name
-        .as_deref()
-        .and_then(|it| nodes.get(&it.parse().ok()?));
-    let host = pod.status.host_ip.as_deref().and_then(|it| it.parse().ok());
-    for address in &pod.addresses {
-        let record = IpIdentity {
-            address: *address,
-            mask: None,
-            host: host.or_else(|| node?.internal_address()),
-            identity: NumericIdentity(*number),
-            encryption_key: node.map_or(0, |it| it.encryption_key),
-            metadata: String::new(),
-            namespace: pod.name.namespace.clone(),
-            pod: pod.name.name.clone(),
-            service_account: service_account(pod.spec).to_owned(),
-            named_ports: named_ports(pod.spec),
+impl Workloads {
+    pub(super) fn set_slice(&mut self, pod: &ObjectName, slice: &ObjectName, is_there: bool) {
+        let slices = self.slices.entry(pod.clone()).or_default();
+        if is_there {
+            slices.insert(slice.clone());
+        } else {
+            slices.remove(slice);
+        }
+        if slices.is_empty() {
+            self.slices.remove(pod);
+        }
+    }
+
+    /// The pods of a namespace that stand in Cilium slices.
+    pub(super) fn sliced_in(&self, namespace: &Arc<str>) -> impl Iterator<Item = ObjectName> {
+        let first = ObjectName {
+            namespace: Arc::clone(namespace),
+            name: "".into(),
         };
-        owners.put(pod.name, record, draft);
+        let pods = self.slices.range(first..).map(|(pod, _)| pod);
+        pods.take_while(|it| it.namespace == *namespace).cloned()
     }
-}
 
-fn addresses(status: &PodStatus) -> Vec<IpAddr> {
-    let all = status.pod_ips.as_deref().unwrap_or(&[]);
-    let mut addresses: Vec<IpAddr> = all.iter().filter_map(|it| it.ip.parse().ok()).collect();
-    if addresses.is_empty() {
-        addresses.extend(
-            status
-                .pod_ip
-                .as_ref()
-                .and_then(|it| it.parse::<IpAddr>().ok()),
-        );
+    pub(super) fn identities_in(&self, namespace: &str) -> impl Iterator<Item = u32> {
+        self.identities
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .copied()
     }
-    addresses
-}
 
-fn service_account(spec: &PodSpec) -> &str {
-    let name = spec.service_account_name.as_deref();
-    name.filter(|it| !it.is_empty()).unwrap_or("default")
-}
-
-fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
-    let containers = spec.containers.iter();
-    let ports = containers.flat_map(|it| it.ports.as_deref().unwrap_or(&[]));
-    ports.filter_map(named_port).collect()
-}
-
-fn named_port(port: &ContainerPort) -> Option<NamedPort> {
-    Some(NamedPort {
-        name: port.name.clone()?,
-        port: port.container_port.try_into().ok()?,
-        protocol: protocol(port.protocol.as_deref())?,
-    })
-}
-
-/// Kubernetes' default is TCP; `None` for a protocol that no service can have.
-pub(super) fn protocol(text: Option<&str>) -> Option<Protocol> {
-    match text.unwrap_or_default() {
-        "" | "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        "SCTP" => Some(Protocol::Sctp),
-        _ => None,
+    pub(super) fn on_node(&self, node: &str) -> impl Iterator<Item = ObjectName> {
+        self.by_node.get(node).into_iter().flatten().cloned()
     }
-}
 
-/// Which object has each address: the first one, where two claim the same.
-#[derive(Default)]
-struct Owners(BTreeMap<IpAddr, ObjectName>);
+    pub(super) fn addresses_of(&self, pod: &ObjectName) -> impl Iterator<Item = IpAddr> {
+        let shown = self.shown.get(pod);
+        shown.into_iter().flat_map(|it| &it.addresses).copied()
+    }
 
-impl Owners {
-    fn put(&mut self, name: &ObjectName, record: IpIdentity, draft: &mut Draft<'_>) {
-        let address = record.address;
-        if let Some(owner) = self.0.get(&address) {
-            let problem = format!(
-                "address {address} of Pod {name} is not published: Pod {owner} has it already"
-            );
-            draft.problems.push(problem);
+    fn claim(&mut self, address: IpAddr, pod: &ObjectName) {
+        match self.claims.get_mut(&address) {
+            None => drop(self.claims.insert(address, vec![pod.clone()])),
+            Some(claimants) if claimants.contains(pod) => (),
+            Some(claimants) => claimants.push(pod.clone()),
+        }
+    }
+
+    fn give_up(&mut self, address: IpAddr, pod: &ObjectName) {
+        if let Some(claimants) = self.claims.get_mut(&address) {
+            claimants.retain(|it| it != pod);
+            if claimants.is_empty() {
+                self.claims.remove(&address);
+            }
+        }
+    }
+
+    fn set_node(&mut self, pod: &ObjectName, before: Option<&Arc<str>>, after: Option<&Arc<str>>) {
+        if before == after {
             return;
         }
-        self.0.insert(address, name.clone());
-        let key = Key::Ip(draft.cluster.name.clone(), address.into());
-        draft.put(&key, &Record::Ip(record));
+        if let Some(before) = before
+            && let Some(pods) = self.by_node.get_mut(before)
+        {
+            pods.remove(pod);
+            if pods.is_empty() {
+                self.by_node.remove(before);
+            }
+        }
+        if let Some(after) = after {
+            let pods = self.by_node.entry(Arc::clone(after)).or_default();
+            pods.insert(pod.clone());
+        }
+    }
+
+    fn set_namespace(&mut self, identity: u32, namespace: Option<&str>) {
+        if let Some(before) = self.identity_namespaces.remove(&identity)
+            && let Some(numbers) = self.identities.get_mut(&before)
+        {
+            numbers.remove(&identity);
+            if numbers.is_empty() {
+                self.identities.remove(&before);
+            }
+        }
+        if let Some(namespace) = namespace {
+            let namespace: Arc<str> = namespace.into();
+            let numbers = self.identities.entry(Arc::clone(&namespace)).or_default();
+            numbers.insert(identity);
+            self.identity_namespaces.insert(identity, namespace);
+        }
+    }
+}
+
+impl Publisher {
+    /// Decides which addresses a pod claims, and which labels it needs a number for.
+    pub(super) fn derive_workload(
+        &mut self,
+        name: &ObjectName,
+        problems: &mut Vec<String>,
+        now: u64,
+    ) {
+        let before = self.workloads.shown.remove(name).unwrap_or_default();
+        let after = self.shown(name, problems);
+
+        for address in &before.addresses {
+            self.dirty.insert(Unit::Address(*address));
+            if !after.addresses.contains(address) {
+                self.workloads.give_up(*address, name);
+            }
+        }
+        for address in &after.addresses {
+            self.dirty.insert(Unit::Address(*address));
+            self.workloads.claim(*address, name);
+        }
+        if before.labels != after.labels {
+            if let Some(labels) = &after.labels {
+                self.identities.take(labels, name.clone());
+            }
+            if let Some(labels) = &before.labels {
+                self.identities.release(labels, name, now);
+            }
+        }
+        let (node, node_before) = (after.node.as_ref(), before.node.as_ref());
+        self.workloads.set_node(name, node_before, node);
+        if !after.addresses.is_empty() {
+            self.workloads.shown.insert(name.clone(), after);
+        }
+    }
+
+    /// Gives an address to whoever claimed it first.
+    pub(super) fn derive_address(&mut self, address: IpAddr, problems: &mut Vec<String>) {
+        let key = Key::Ip(self.cluster.name.clone(), address.into());
+        let claimants = self.workloads.claims.get(&address);
+        let Some((owner, others)) = claimants.and_then(|it| it.split_first()) else {
+            return self.records.hide(&key);
+        };
+        problems.extend(others.iter().map(|it| {
+            format!("address {address} of Pod {it} is not published: Pod {owner} has it already")
+        }));
+        match self.ip_identity(address, owner) {
+            Some(record) => {
+                let scope = self.scoping.of_namespace(&owner.namespace);
+                self.records.show(&key, scope, Record::Ip(record).encode());
+            }
+            None => self.records.hide(&key),
+        }
+    }
+
+    pub(super) fn derive_identity(&mut self, number: u32) {
+        let key = Key::Identity(self.cluster.name.clone(), NumericIdentity(number));
+        let text = self.identities.labels(number).cloned();
+        let labels = text.as_deref().map(Labels::parse);
+        let namespace = labels.as_ref().and_then(|it| it.value(POD_NAMESPACE));
+        self.workloads.set_namespace(number, namespace);
+        match (text, namespace) {
+            (Some(text), Some(namespace)) => {
+                let scope = self.scoping.of_namespace(namespace);
+                self.records.show(&key, scope, text.as_bytes().to_vec());
+            }
+            // One without a namespace is nobody's, and is never exported.
+            _ => self.records.hide(&key),
+        }
+    }
+
+    pub(super) fn derive_cilium_identity(&self, name: &Arc<str>, problems: &mut Vec<String>) {
+        let key = key(ObjectKind::CiliumIdentity, &ObjectName::new("", name));
+        let Some(Object::CiliumIdentity(labels)) = self.objects.get(&key).map(Arc::as_ref) else {
+            return;
+        };
+        if identity::reserved_number(&labels.to_string()).is_some() {
+            return; // The same in every cluster: nobody has to be told.
+        }
+        let range = self.identities.range();
+        let is_ours = |it: u32| range.contains(&it);
+        if !name.parse().is_ok_and(is_ours) {
+            problems.push(format!(
+                "CiliumIdentity {name:?} is not published: not one of this cluster's numbers, {} to {}",
+                range.start(),
+                range.end()
+            ));
+        }
+    }
+
+    fn shown(&self, name: &ObjectName, problems: &mut Vec<String>) -> Shown {
+        let Some(described) = self.describe(name) else {
+            return Shown::default();
+        };
+        let is_hidden = *self.scoping.of_namespace(&name.namespace) == Scope::Nobody;
+        if is_hidden || described.addresses().is_empty() {
+            return Shown::default();
+        }
+        let addresses = described.addresses().to_vec();
+        match described {
+            Described::Endpoint(endpoint) => {
+                let number = NumericIdentity(endpoint.identity);
+                let range = self.identities.range();
+                if !number.is_reserved() && !range.contains(&number.0) {
+                    problems.push(format!(
+                        "CiliumEndpoint {name} is not published: its identity {number} is not one of \
+                         this cluster's numbers, {} to {}",
+                        range.start(),
+                        range.end()
+                    ));
+                    return Shown::default();
+                }
+                Shown {
+                    addresses,
+                    ..Shown::default()
+                }
+            }
+            Described::Pod(pod) => Shown {
+                addresses,
+                labels: Some(self.labels(name, pod).to_string().into()),
+                node: Some(pod.node.as_str().into()),
+            },
+        }
+    }
+
+    /// Cilium knows its endpoints better than the pod does.
+    fn describe(&self, name: &ObjectName) -> Option<Described<'_>> {
+        let object = |kind| self.objects.get(&key(kind, name)).map(Arc::as_ref);
+        if let Some(Object::CiliumEndpoint(endpoint)) = object(ObjectKind::CiliumEndpoint) {
+            return Some(Described::Endpoint(endpoint));
+        }
+        let slices = self.workloads.slices.get(name).into_iter().flatten();
+        for slice in slices {
+            let slice = self
+                .objects
+                .get(&key(ObjectKind::CiliumEndpointSlice, slice));
+            if let Some(Object::CiliumEndpointSlice(list)) = slice.map(Arc::as_ref)
+                && let Some((_, it)) = list.endpoints.iter().find(|(pod, _)| *pod == name.name)
+            {
+                return Some(Described::Endpoint(it));
+            }
+        }
+        match object(ObjectKind::Pod) {
+            Some(Object::Pod(pod)) => Some(Described::Pod(pod)),
+            _ => None,
+        }
+    }
+
+    fn labels(&self, name: &ObjectName, pod: &Pod) -> Labels {
+        let none = BTreeMap::new();
+        let namespace = key(ObjectKind::Namespace, &ObjectName::new("", &name.namespace));
+        let namespace_labels = match self.objects.get(&namespace).map(Arc::as_ref) {
+            Some(Object::Namespace(namespace)) => &namespace.labels,
+            _ => &none,
+        };
+        identity::labels(
+            &self.cluster.name,
+            &name.namespace,
+            namespace_labels,
+            &pod.service_account,
+            &pod.labels,
+        )
+    }
+
+    fn ip_identity(&self, address: IpAddr, owner: &ObjectName) -> Option<IpIdentity> {
+        let record = IpIdentity {
+            address,
+            mask: None,
+            host: None,
+            identity: NumericIdentity(0),
+            encryption_key: 0,
+            metadata: String::new(),
+            namespace: owner.namespace.to_string(),
+            pod: owner.name.to_string(),
+            service_account: String::new(),
+            named_ports: Vec::new(),
+        };
+        match self.describe(owner)? {
+            Described::Endpoint(endpoint) => Some(IpIdentity {
+                host: endpoint.host,
+                identity: NumericIdentity(endpoint.identity),
+                encryption_key: endpoint.encryption_key,
+                service_account: endpoint.service_account.to_string(),
+                named_ports: endpoint.named_ports.to_vec(),
+                ..record
+            }),
+            Described::Pod(pod) => {
+                let labels = self.workloads.shown.get(owner)?.labels.as_ref()?;
+                let node = self.node(&pod.node);
+                Some(IpIdentity {
+                    host: pod.host.or_else(|| node.as_ref()?.internal_address()),
+                    identity: NumericIdentity(self.identities.number(labels)?),
+                    encryption_key: node.as_ref().map_or(0, |it| it.encryption_key),
+                    service_account: pod.service_account.clone(),
+                    named_ports: pod.named_ports.clone(),
+                    ..record
+                })
+            }
+        }
+    }
+}
+
+pub(super) fn key(kind: ObjectKind, name: &ObjectName) -> ObjectKey {
+    ObjectKey {
+        kind,
+        name: name.clone(),
     }
 }

@@ -4,34 +4,46 @@
 //! left out, and maps are written in the order of their keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use topology::id::ServiceName;
-use topology::record::{Key, Record};
+use topology::record::Key;
 
-use super::Draft;
+use super::endpoint::key;
+use super::{Cluster, Publisher, service};
+use crate::objects::{Object, ObjectKind, ObjectName};
 
-pub(super) fn publish(slice: &EndpointSlice, draft: &mut Draft<'_>) {
-    let namespace = slice.metadata.namespace.as_deref().unwrap_or("default");
-    let name = slice.metadata.name.as_deref().unwrap_or_default();
-    let Ok(key_name) = ServiceName::new(namespace, name) else {
-        let problem = format!("EndpointSlice {namespace}/{name} is not published: not a DNS name");
-        draft.problems.push(problem);
-        return;
-    };
-    let message = message(slice, namespace, name, draft);
-    let value = zstd::bulk::compress(&message, zstd::DEFAULT_COMPRESSION_LEVEL)
-        .expect("compressing from memory to memory has no way to fail");
-    let key = Key::EndpointSlice(draft.cluster.name.clone(), key_name);
-    draft.put(&key, &Record::Opaque(value));
+impl Publisher {
+    pub(super) fn derive_endpoint_slice(&mut self, name: &ObjectName, problems: &mut Vec<String>) {
+        let Ok(key_name) = ServiceName::new(&name.namespace, &name.name) else {
+            let problem = format!("EndpointSlice {name} is not published: not a DNS name");
+            problems.push(problem);
+            return;
+        };
+        let record_key = Key::EndpointSlice(self.cluster.name.clone(), key_name);
+        let object = self.objects.get(&key(ObjectKind::EndpointSlice, name));
+        let Some(Object::EndpointSlice(slice)) = object.map(Arc::as_ref) else {
+            return self.records.hide(&record_key);
+        };
+        let service = service::service_of(name, slice);
+        let scope = service.and_then(|it| self.exported(&it));
+        let Some(scope) = scope.filter(|it| !it.is_nobody()) else {
+            return self.records.hide(&record_key);
+        };
+        let message = message(slice, name, &self.cluster);
+        let value = zstd::bulk::compress(&message, zstd::DEFAULT_COMPRESSION_LEVEL)
+            .expect("compressing from memory to memory has no way to fail");
+        self.records.show(&record_key, &scope, value);
+    }
 }
 
-fn message(slice: &EndpointSlice, namespace: &str, name: &str, draft: &Draft<'_>) -> Vec<u8> {
+fn message(slice: &EndpointSlice, name: &ObjectName, cluster: &Cluster) -> Vec<u8> {
     let mut message = Message::default();
-    message.text(1, draft.cluster.name.as_str());
-    message.number(2, draft.cluster.id.get().into());
-    message.text(3, namespace);
-    message.text(4, name);
+    message.text(1, cluster.name.as_str());
+    message.number(2, cluster.id.get().into());
+    message.text(3, &name.namespace);
+    message.text(4, &name.name);
     message.map(5, slice.metadata.labels.as_ref());
     message.map(6, slice.metadata.annotations.as_ref());
     message.text(7, &slice.address_type);

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use topology::id::NodeName;
-use topology::record::{AddressKind, Node, NodeAddress};
+use topology::record::{AddressKind, Key, Node, NodeAddress, Record};
 
-use super::Cluster;
+use super::endpoint::key;
+use super::{Cluster, Publisher, Scope, Unit};
 use crate::annotation;
-use crate::objects::Objects;
 use crate::objects::cilium::{CiliumAddressPair, CiliumNode};
+use crate::objects::{Object, ObjectKind, ObjectName};
 
 /// Marks traffic to a node's pods as encrypted by WireGuard.
 const WIREGUARD_ENCRYPTION_KEY: u8 = 255;
@@ -19,31 +21,44 @@ const WIREGUARD_ENCRYPTION_KEY: u8 = 255;
 /// What upstream's publisher names as its source.
 const SOURCE: &str = "custom-resource";
 
-pub(super) fn records(
-    objects: &Objects,
-    cluster: &Cluster,
-    problems: &mut Vec<String>,
-) -> BTreeMap<NodeName, Node> {
-    let mut nodes = BTreeMap::new();
-    for (name, object) in &objects.nodes {
-        match name.parse() {
-            Ok(name) => {
-                let node = from_kubernetes(&name, object, cluster);
-                nodes.insert(name, node);
+impl Publisher {
+    pub(super) fn derive_node(&mut self, name: &Arc<str>, problems: &mut Vec<String>) {
+        let node_name: NodeName = match name.parse() {
+            Ok(name) => name,
+            Err(error) => {
+                problems.push(format!("Node {name:?} is not published: {error}"));
+                return;
             }
-            Err(error) => problems.push(format!("Node {name:?} is not published: {error}")),
+        };
+        // Pods have some of their node in their own records.
+        let pods = self.workloads.on_node(name);
+        for pod in pods.collect::<Vec<_>>() {
+            let addresses = self.workloads.addresses_of(&pod);
+            self.dirty.extend(addresses.map(Unit::Address));
+        }
+        let key = Key::Node(self.cluster.name.clone(), node_name);
+        match self.node(name) {
+            Some(node) => {
+                let record = Record::Node(Box::new(node));
+                self.records.show(&key, &Scope::Everyone, record.encode());
+            }
+            None => self.records.hide(&key),
         }
     }
-    for (name, object) in &objects.cilium_nodes {
-        match name.parse() {
-            Ok(name) => {
-                let node = from_cilium(&name, object, cluster);
-                nodes.insert(name, node);
-            }
-            Err(error) => problems.push(format!("CiliumNode {name:?} is not published: {error}")),
+
+    /// The node as it is published.
+    pub(super) fn node(&self, name: &str) -> Option<Node> {
+        let node_name = name.parse().ok()?;
+        let name = ObjectName::new("", name);
+        let object = |kind| self.objects.get(&key(kind, &name)).map(Arc::as_ref);
+        if let Some(Object::CiliumNode(object)) = object(ObjectKind::CiliumNode) {
+            return Some(from_cilium(&node_name, object, &self.cluster));
+        }
+        match object(ObjectKind::Node) {
+            Some(Object::Node(object)) => Some(from_kubernetes(&node_name, object, &self.cluster)),
+            _ => None,
         }
     }
-    nodes
 }
 
 fn from_kubernetes(name: &NodeName, object: &KubernetesNode, cluster: &Cluster) -> Node {
@@ -82,7 +97,9 @@ fn from_cilium(name: &NodeName, object: &CiliumNode, cluster: &Cluster) -> Node 
         .addresses
         .iter()
         .filter_map(|it| address(&it.kind, &it.ip));
-    let prefixes: Vec<&str> = spec.ipam.pod_cidrs.iter().map(String::as_str).collect();
+    let pools = spec.ipam.pools.allocated.iter().flat_map(|it| &it.cidrs);
+    let prefixes = spec.ipam.pod_cidrs.iter().chain(pools);
+    let prefixes: Vec<&str> = prefixes.map(String::as_str).collect();
     let annotations = &object.metadata.annotations;
     let (health_v4, health_v6) = pair(&spec.health);
     let (ingress_v4, ingress_v6) = pair(&spec.ingress);

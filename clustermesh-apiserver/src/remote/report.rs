@@ -1,20 +1,35 @@
 //! How a remote cluster is shown to operators.
 
-use topology::record::Kind;
-use topology::report::{ClusterReport, ClusterState, Problem};
+use std::collections::BTreeMap;
 
-use super::Remote;
+use topology::record::{ClusterConfig, Kind};
+use topology::report::{ClusterReport, ClusterState, KindReport, Problem, ViolationReport};
+
+use super::{Rejections, Remote};
+
+impl Rejections {
+    pub fn report(&self) -> ViolationReport {
+        let counts = self.counts.iter();
+        ViolationReport {
+            by_reason: counts
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect(),
+            last: self.last.clone(),
+        }
+    }
+}
 
 impl Remote {
     pub fn report(&self) -> ClusterReport {
-        let count = |kind| self.records.get(&kind).map_or(0, |it| it.len());
+        let count = |kind| self.records.get(kind).map_or(0, |it| it.len());
         let state = self.state();
         ClusterReport {
             name: self.name.clone(),
             id: self.id(),
-            state: match self.is_connected() {
-                true => ClusterState::Connected,
-                false => ClusterState::Lost,
+            state: match state {
+                None => ClusterState::Undecided,
+                Some(state) if state.connected => ClusterState::Connected,
+                Some(_) => ClusterState::Lost,
             },
             since: state.map(|it| it.since_unix_milliseconds),
             reason: state.map_or_else(|| "not connected yet".to_owned(), |it| it.reason.clone()),
@@ -24,6 +39,38 @@ impl Remote {
             identities: count(Kind::Identities),
             endpoints: count(Kind::Ip),
         }
+    }
+
+    /// The records of each kind, by the kind's name in keys.
+    pub fn kinds(&self) -> BTreeMap<String, KindReport> {
+        let report = |kind: Kind| KindReport {
+            records: self.records.get(kind).map_or(0, |it| it.len()),
+            synced: self.announced.contains_key(&*self.canary_key(kind)),
+        };
+        let kinds = Kind::ALL.into_iter();
+        kinds
+            .map(|it| (it.as_str().to_owned(), report(it)))
+            .collect()
+    }
+
+    /// The last cluster-config that was acceptable.
+    pub fn config(&self) -> Option<&ClusterConfig> {
+        self.config.as_ref()
+    }
+
+    /// Why the present cluster-config, or its absence, keeps us from believing the records.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// Whether the remote says that it sends pulses.
+    pub fn has_pulse(&self) -> bool {
+        self.capabilities.is_some_and(|it| it.pulse)
+    }
+
+    /// The kinds whose canary the remote has written, as far as was read.
+    pub fn canaries(&self) -> impl Iterator<Item = Kind> {
+        self.canaries.iter().copied()
     }
 
     /// What an operator should know of this cluster beside its [`report`](Self::report).
@@ -54,6 +101,6 @@ impl Remote {
 
     /// Records shown in our store, canaries and cluster-config included.
     pub fn record_count(&self) -> usize {
-        self.records.values().map(|it| it.len()).sum::<usize>() + self.announced.len()
+        self.records.len() + self.announced.len()
     }
 }

@@ -1,5 +1,10 @@
+mod contract;
+mod own_kind;
+
+use kvstore::follower;
 use proptest::prelude::*;
 use topology::id::ClusterId;
+use topology::report::ClusterState;
 
 use super::*;
 
@@ -17,7 +22,7 @@ fn mirrors_what_cilium_mirrors() {
     let theirs: Table = golden(MIRROR)
         .into_iter()
         .filter(|it| !it.key.contains("/.heartbeat") && !it.key.contains("kvstoremesh-lock"))
-        .map(|it| (it.key, it.value))
+        .map(|it| (it.key.into(), it.value.into()))
         .collect();
     assert_eq!(timeless(&remote.table()), timeless(&theirs));
     assert_eq!(applied(Table::new(), step.changes), remote.table());
@@ -47,8 +52,8 @@ fn drops_what_is_gone_once_the_canary_of_its_kind_is_back() {
         2_002,
     );
 
-    let gone = "cilium/cache/services/v1/alpha/shop/headless".to_owned();
-    assert_eq!(step.changes, [Change::Delete(gone)]);
+    let gone = "cilium/cache/services/v1/alpha/shop/headless";
+    assert_eq!(step.changes, [Change::Delete(gone.into())]);
 }
 
 #[test]
@@ -61,8 +66,8 @@ fn deletes_at_once_what_the_remote_deletes() {
 
     let step = remote.apply(Update::Changed(vec![delete]), &taken(), 2_000);
 
-    let gone = "cilium/cache/services/v1/alpha/shop/web".to_owned();
-    assert_eq!(step.changes, [Change::Delete(gone)]);
+    let gone = "cilium/cache/services/v1/alpha/shop/web";
+    assert_eq!(step.changes, [Change::Delete(gone.into())]);
 }
 
 #[test]
@@ -118,67 +123,6 @@ fn believes_nothing_before_the_cluster_config() {
 }
 
 #[test]
-fn refuses_configs_that_contradict_the_mesh() {
-    check_refusal(
-        r#"{"id":7,"capabilities":{}}"#,
-        "its id 7 is the id of cluster own",
-    );
-    check_refusal(
-        r#"{"id":0}"#,
-        "its cluster-config is invalid: no valid value: ",
-    );
-    check_refusal(
-        r#"{"id":1,"capabilities":{"maxConnectedClusters":511}}"#,
-        "its maxConnectedClusters is 511, and ours is 255",
-    );
-    check_refusal(
-        r#"{"id":1,"capabilities":{"endpointSlicesExportMode":"new"}}"#,
-        "its endpointSlicesExportMode \"new\" is unknown",
-    );
-}
-
-#[test]
-fn drops_and_counts_records_that_break_the_contract() {
-    let mut remote = connected();
-    let before = remote.table();
-
-    for (key, value) in [
-        (WEB, service(2).as_str()),
-        ("cilium/state/services/v1/alpha/shop/new", "{"),
-        (
-            "cilium/state/identities/v1/id/131073",
-            "k8s:io.cilium.k8s.policy.cluster=alpha;",
-        ),
-        ("cilium/state/identities/v1/id/65540", "k8s:app=web;"),
-        (
-            "cilium/state/identities/v1/id/many",
-            "k8s:io.cilium.k8s.policy.cluster=alpha;",
-        ),
-        // About another cluster, or of another tree: not a violation, but none of our business.
-        ("cilium/state/nodes/v1/alphabet/node-9", "{}"),
-        ("cilium/cache/nodes/v1/alpha/node-9", "{}"),
-    ] {
-        remote.apply(put(key, value), &taken(), 2_000);
-    }
-
-    assert_eq!(remote.table(), before);
-    let counts = BTreeMap::from([
-        ("foreign-identity", 1),
-        ("malformed-key", 1),
-        ("mismatch", 1),
-        ("no-cluster-label", 1),
-        ("no-json", 1),
-    ]);
-    assert_eq!(remote.rejections().counts, counts);
-    assert!(
-        remote
-            .rejections()
-            .last
-            .starts_with("cilium/state/identities/v1/id/many: ")
-    );
-}
-
-#[test]
 fn drains_a_cluster_that_changes_its_id() {
     let mut remote = connected();
     let shown = remote.table();
@@ -189,9 +133,23 @@ fn drains_a_cluster_that_changes_its_id() {
         2_000,
     );
 
-    let left = applied(shown, step.changes);
-    assert_eq!(left.keys().collect::<Vec<_>>(), [CONFIG]);
+    assert_eq!(applied(shown, step.changes), Table::new());
+    assert!(step.follow_again, "everything is read under the new id");
     assert!(!remote.is_complete());
+    let config = put(CONFIG, r#"{"id":5,"capabilities":{}}"#);
+    let Update::Changed(mut changes) = config else {
+        unreachable!()
+    };
+    let Some(follower::Change::Put(config)) = changes.pop() else {
+        unreachable!()
+    };
+    let step = remote.apply(Update::Listed(vec![config]), &taken(), 3_000);
+    assert!(
+        step.changes
+            .iter()
+            .any(|it| matches!(it, Change::Put(key, _) if &**key == CONFIG))
+    );
+    assert_eq!(remote.id(), Some(5.try_into().unwrap()));
 }
 
 #[test]
@@ -214,13 +172,75 @@ fn follows_the_mirrored_tree_of_a_mirror() {
 }
 
 #[test]
+fn is_undecided_before_it_was_reached_or_given_up() {
+    let mut remote = remote();
+    assert_eq!(remote.report().state, ClusterState::Undecided);
+    assert_eq!(remote.report().since, None);
+
+    remote.tick(5_000);
+
+    assert_eq!(remote.report().state, ClusterState::Lost);
+    assert_eq!(connected().report().state, ClusterState::Connected);
+}
+
+#[test]
 fn withdraws_the_cluster_config_first() {
     let mut remote = connected();
 
     let changes = remote.withdraw(2_000);
 
-    assert_eq!(changes, [Change::Delete(CONFIG.to_owned())]);
+    assert_eq!(changes, [Change::Delete(CONFIG.into())]);
     assert!(!remote.is_connected());
+}
+
+#[test]
+fn shows_no_list_as_complete_before_its_end() {
+    let mut remote = connected();
+    let before = remote.table();
+    let mut records = golden(SOURCE);
+    records.retain(|it| it.key != WEB);
+    let half = records.split_off(records.len() / 2);
+
+    // Even if the canaries came early.
+    let mut first = records.clone();
+    first.extend(
+        half.iter()
+            .filter(|it| it.key.starts_with("cilium/synced/"))
+            .cloned(),
+    );
+    let step = remote.apply(Update::Page(first), &taken(), 2_000);
+    assert_eq!(step, Step::default());
+    let lost = Update::Lost {
+        reason: "gone".to_owned(),
+        silent: false,
+    };
+    assert_eq!(remote.apply(lost, &taken(), 2_001), Step::default());
+    assert_eq!(remote.table(), before);
+
+    remote.apply(Update::Page(records), &taken(), 3_000);
+    let step = remote.apply(Update::Listed(half), &taken(), 3_000);
+    let gone = Change::Delete("cilium/cache/services/v1/alpha/shop/web".into());
+    assert_eq!(step.changes, [gone]);
+}
+
+#[test]
+fn drops_nothing_over_what_a_refused_cluster_lists() {
+    let mut remote = connected();
+    let before = remote.table();
+    let mut refused = golden(SOURCE);
+    for record in refused.iter_mut().filter(|it| it.key == CONFIG) {
+        record.value = br#"{"id":7}"#.to_vec();
+    }
+    remote.apply(Update::Listed(refused), &taken(), 2_000);
+    assert!(remote.is_refused());
+
+    let step = remote.apply(put(CONFIG, r#"{"id":1}"#), &taken(), 2_001);
+    assert!(step.follow_again);
+    remote.interrupt();
+    let step = remote.apply(Update::Connected { cluster_id: 1 }, &taken(), 2_002);
+
+    assert_eq!(step.changes, []);
+    assert_eq!(remote.table().len(), before.len());
 }
 
 proptest! {
@@ -257,7 +277,8 @@ fn service(cluster_id: u32) -> String {
 }
 
 fn remote() -> Remote {
-    Remote::new("alpha".parse().unwrap(), MeshSize::default(), 0)
+    let (name, own) = ("alpha".parse().unwrap(), "beta".parse().unwrap());
+    Remote::new(name, own, MeshSize::default(), 0)
 }
 
 fn connected() -> Remote {
@@ -300,7 +321,7 @@ fn timeless(table: &Table) -> Table {
     let mut table = table.clone();
     for (key, value) in &mut table {
         if key.starts_with("cilium/synced/") {
-            value.clear();
+            *value = Arc::default();
         }
     }
     table
@@ -314,18 +335,4 @@ fn applied(mut table: Table, changes: Changes) -> Table {
         }
     }
     table
-}
-
-#[track_caller]
-fn check_refusal(config: &str, expected: &str) {
-    let mut remote = connected();
-    let before = remote.table();
-
-    let step = remote.apply(put(CONFIG, config), &taken(), 2_000);
-
-    assert_eq!(step, Step::default());
-    assert_eq!(remote.table(), before);
-    assert!(!remote.is_connected());
-    let reason = &remote.state().unwrap().reason;
-    assert!(reason.starts_with(expected), "{reason}");
 }

@@ -6,6 +6,8 @@
     reason = "waiting for other processes needs the time"
 )]
 
+mod fairness;
+mod kill;
 mod region;
 
 use std::fs;
@@ -162,6 +164,53 @@ fn withdraws_a_cluster_that_is_no_longer_configured() {
 }
 
 #[test]
+fn holds_a_peer_to_its_contract_and_names_overlapping_pods() {
+    let authority = Authority::new();
+    let eu = Region::new(&authority, "eu", 1);
+    let us = Region::new(&authority, "us", 2);
+    eu.write("shop.yaml", &shop(1, &["10.1.1.10"]));
+    // The same pod prefix as in the other region.
+    us.write(
+        "shop.yaml",
+        &shop(2, &["10.2.1.10"]).replace("10.2.1.0/24", "10.1.0.0/16"),
+    );
+    let mut eu = eu;
+    let mut us = us.peered_with(&[&eu]);
+    let contract = us.directory().join("clustermesh/eu.contract.yaml");
+    region::replace(&contract, "cluster: {id: 1}\nnamespaces: [other]\n");
+    eu.start();
+    us.start();
+    us.expect_peer("eu", true);
+    eventually("the cluster-config", || {
+        us.value("cilium/cluster-config/eu").is_some()
+    });
+    assert_eq!(us.backends_of("eu"), "");
+    let status = || admin(us.admin, "/v1/status");
+    eventually("the violation", || {
+        status().contains("is none of its namespaces")
+    });
+    eventually("the overlap", || {
+        status().contains("clusters eu and us have pods in the same addresses")
+    });
+
+    region::replace(&contract, "namespaces: [shop]\npodCIDRs: [10.1.0.0/16]\n");
+    eventually("the service", || us.backends_of("eu").contains("10.1.1.10"));
+    region::replace(&contract, "namespace: []\n");
+    eventually("the problem", || {
+        status().contains("eu.contract.yaml:1:1: ")
+    });
+    assert!(
+        us.backends_of("eu").contains("10.1.1.10"),
+        "what was good stays in force"
+    );
+    region::replace(&contract, "cluster: {id: 3}\n");
+    us.expect_peer("eu", false);
+    eventually("the refusal", || {
+        status().contains("its id is 1, and its contract says 3")
+    });
+}
+
+#[test]
 fn publishes_to_a_real_etcd_and_tidies_up_after_itself() {
     let authority = Authority::new();
     let etcd = Etcd::start();
@@ -203,9 +252,9 @@ fn explains_in_one_sentence_why_it_does_not_start() {
         "error: --kubernetes is not built yet; ",
     );
     check_start(
-        &["--objects", "/", "--data-dir", "/nowhere"],
+        &["--objects", "/", "--data-dir", "/dev/null"],
         1,
-        "error: --data-dir is not built yet; ",
+        "error: /dev/null: File exists (os error 17); the data directory must be writable",
     );
     check_start(
         &["--objects", "/", "--listen", "192.0.2.1:2379"],

@@ -220,6 +220,16 @@ impl Region {
         watch
     }
 
+    /// How a client that may do everything reaches the embedded store.
+    pub(crate) fn store_config(&self) -> String {
+        let directory = self.directory().display();
+        format!(
+            "endpoints: ['https://{}']\ntrusted-ca-file: {directory}/ca.crt\n\
+             cert-file: {directory}/root.crt\nkey-file: {directory}/root.key\n",
+            self.listen
+        )
+    }
+
     fn etcdctl(&self, arguments: &[&str]) -> String {
         let output = self
             .etcdctl_command(arguments)
@@ -291,33 +301,52 @@ impl Drop for Watch {
 
 /// Debian's etcd.
 pub(crate) struct Etcd {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    peers: SocketAddr,
     process: Child,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Etcd {
     pub(crate) fn start() -> Self {
         let (address, peers) = (free_address(), free_address());
         let data = tempfile::tempdir().unwrap();
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(data.path())
-            .arg(format!("--listen-client-urls=http://{address}"))
-            .arg(format!("--advertise-client-urls=http://{address}"))
-            .arg(format!("--listen-peer-urls=http://{peers}"))
-            .arg(format!("--initial-advertise-peer-urls=http://{peers}"))
-            .arg(format!("--initial-cluster=default=http://{peers}"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd is installed by the setup script");
-        eventually("etcd", || TcpStream::connect(address).is_ok());
-        Self {
+        let process = spawn_etcd(address, peers, data.path());
+        let etcd = Self {
             address,
+            peers,
             process,
-            _data: data,
-        }
+            data,
+        };
+        etcd.wait();
+        etcd
     }
+
+    /// Ends the process at once, and starts it again on what it has written.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = spawn_etcd(self.address, self.peers, self.data.path());
+        self.wait();
+    }
+
+    fn wait(&self) {
+        eventually("etcd", || TcpStream::connect(self.address).is_ok());
+    }
+}
+
+fn spawn_etcd(address: SocketAddr, peers: SocketAddr, data: &Path) -> Child {
+    Command::new("etcd")
+        .arg("--data-dir")
+        .arg(data)
+        .arg(format!("--listen-client-urls=http://{address}"))
+        .arg(format!("--advertise-client-urls=http://{address}"))
+        .arg(format!("--listen-peer-urls=http://{peers}"))
+        .arg(format!("--initial-advertise-peer-urls=http://{peers}"))
+        .arg(format!("--initial-cluster=default=http://{peers}"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("etcd is installed by the setup script")
 }
 
 impl Drop for Etcd {
@@ -352,7 +381,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn replace(file: &Path, text: &str) {
+pub(crate) fn replace(file: &Path, text: &str) {
     let name = file.file_name().unwrap().to_str().unwrap();
     let temporary: PathBuf = file.with_file_name(format!(".{name}"));
     fs::write(&temporary, text).unwrap();

@@ -69,6 +69,8 @@ impl Names {
                 let entries = records.into_iter().map(|it| (it.key, it.value)).collect();
                 vec![Event::Listed(entries)]
             }
+            // Only a follower that is asked to tells parts of lists.
+            Update::Page(_) => return false,
             Update::Changed(changes) => changes.into_iter().map(event).collect(),
         };
         for event in events {

@@ -84,6 +84,7 @@ fn state(status: &AgentStatus, other: &str) -> State {
         .peekable();
     match cluster.map(|it| it.state) {
         None => State::Unclear("unknown".to_owned()),
+        Some(ClusterState::Undecided) => State::Unclear("not yet".to_owned()),
         Some(ClusterState::Lost) => State::Bad("lost".to_owned()),
         Some(ClusterState::Connected | ClusterState::Own) => {
             if tunnels.peek().is_some() && tunnels.all(|it| it.up) {

@@ -5,7 +5,8 @@ use etcd_client::proto::{
 };
 
 use super::Permission;
-use crate::mvcc::{KeyRange, Refusal, Store};
+use crate::auth::Refusal;
+use crate::mvcc::{KeyRange, Store};
 
 impl Permission {
     pub fn check_range(&self, request: &PbRangeRequest) -> Result<(), Refusal> {

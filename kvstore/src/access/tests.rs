@@ -8,26 +8,8 @@ use super::*;
 use crate::mvcc::Store;
 
 #[test]
-fn takes_the_first_rule_that_covers_a_user() {
-    let rules = Rules::new(vec![
-        rule(Users::Named("root".into()), Permission::everything()),
-        rule(Users::Prefixed("remote-".into()), reader()),
-    ]);
-
-    assert_eq!(rules.permission(Some("root")), Permission::everything());
-    assert_eq!(rules.permission(Some("remote-eu")), reader());
-    for nobody in [None, Some(""), Some("remote"), Some("root2"), Some("Root")] {
-        assert_eq!(
-            rules.permission(nobody),
-            Permission::nothing(),
-            "{nobody:?}"
-        );
-    }
-}
-
-#[test]
 fn joins_ranges_that_leave_no_key_between_them() {
-    let permission = Permission::reading([
+    let permission = reading([
         KeyRange::of_request(b"b", b"c"),
         KeyRange::of_request(b"a", b"b"),
         KeyRange::key("c"),
@@ -86,16 +68,17 @@ fn judges_every_operation_of_a_transaction() {
     assert!(reader().check_txn(&compare(b"r/a"), &store).is_ok());
     assert!(reader().check_txn(&compare(b"s"), &store).is_err());
     let empty = PbTxnRequest::default();
-    assert!(Permission::nothing().check_txn(&empty, &store).is_err());
+    let nobody = Permission::Nothing(Refusal::UserNameEmpty);
+    assert_eq!(
+        nobody.check_txn(&empty, &store),
+        Err(Refusal::UserNameEmpty)
+    );
 }
 
 #[test]
 fn shows_what_was_before_only_to_readers() {
     let store = Store::default();
-    let writer = Permission {
-        read: Keys::default(),
-        write: Keys::new([KeyRange::prefix("w/")]),
-    };
+    let writer = Permission::ranges([], [KeyRange::prefix("w/")]);
     let with_previous = PbPutRequest {
         prev_kv: true,
         ..put(b"w/a")
@@ -121,16 +104,13 @@ fn gives_leases_only_to_those_who_may_write_all_their_keys() {
         ..put(b"x/a")
     };
     store.put(foreign).unwrap();
-    let writer = Permission {
-        read: Keys::default(),
-        write: Keys::new([KeyRange::prefix("w/")]),
-    };
+    let writer = Permission::ranges([], [KeyRange::prefix("w/")]);
     let under_lease = PbPutRequest {
         lease: 7,
         ..put(b"w/a")
     };
 
-    assert!(Permission::everything().check_lease(7, &store).is_ok());
+    assert!(Permission::Everything.check_lease(7, &store).is_ok());
     assert!(writer.check_lease(7, &store).is_err());
     assert!(writer.check_lease_keys(7, &store).is_err());
     assert!(writer.check_put(&under_lease, &store).is_err());
@@ -139,7 +119,9 @@ fn gives_leases_only_to_those_who_may_write_all_their_keys() {
     assert!(reader().check_writer().is_err());
     assert!(reader().check_everything().is_err());
     assert!(reader().check_known().is_ok());
-    assert!(Permission::nothing().check_known().is_err());
+    assert!(Permission::ranges([], []).check_known().is_ok());
+    let nobody = Permission::Nothing(Refusal::PermissionDenied);
+    assert!(nobody.check_known().is_err());
 }
 
 /// Every key of at most three bytes of this alphabet.
@@ -175,7 +157,7 @@ proptest! {
         let mut wanted_keys = keys.iter().filter(|it| wanted.contains(it));
         let naive = wanted_keys.all(|key| permitted.iter().any(|it| it.contains(key)));
 
-        let permission = Permission::reading(permitted);
+        let permission = reading(permitted);
 
         prop_assert_eq!(permission.check_read(&wanted).is_ok(), naive);
         prop_assert!(permission.check_write(&wanted).is_err());
@@ -183,11 +165,11 @@ proptest! {
 }
 
 fn reader() -> Permission {
-    Permission::reading([KeyRange::prefix("r/")])
+    reading([KeyRange::prefix("r/")])
 }
 
-fn rule(users: Users, permission: Permission) -> Rule {
-    Rule { users, permission }
+fn reading(ranges: impl IntoIterator<Item = KeyRange>) -> Permission {
+    Permission::ranges(ranges, [])
 }
 
 #[track_caller]

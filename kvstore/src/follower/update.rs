@@ -13,13 +13,17 @@ use super::span::covers;
 /// ```
 ///
 /// `Listed` may also come instead of a `Changed`, when the store forgot what the follower had yet to
-/// see. A first connection that fails is a `Lost` too.
+/// see. A first connection that fails is a `Lost` too. A follower that is asked to tells a list page
+/// by page: some `Page`s, and a `Listed` with what is left; a `Lost` among them ends the list halfway.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     /// The store answers. Changes go on where they stopped, unless `Listed` follows.
     Connected { cluster_id: u64 },
-    /// The complete view of all prefixes, by key: whatever it does not name is gone.
+    /// The complete view of all prefixes, by key: whatever it does not name, nor any `Page` since the
+    /// last other update, is gone.
     Listed(Vec<Record>),
+    /// A part of a list, which says nothing of what it does not name.
+    Page(Vec<Record>),
     /// One or more whole revisions, oldest first. (A store that permits only single prefixes is
     /// followed one by one, and then a revision is whole per prefix.)
     Changed(Vec<Change>),
@@ -50,13 +54,15 @@ pub(super) fn changes(events: &[Event], prefixes: &[String]) -> Vec<Change> {
         .iter()
         .filter_map(|event| {
             let kv = event.kv()?;
-            match event.event_type() {
-                EventType::Put => record(kv.clone(), prefixes).map(Change::Put),
-                EventType::Delete => followed(kv, prefixes).map(|key| Change::Delete {
+            let (key, mod_revision) = (followed(kv, prefixes)?, kv.mod_revision());
+            Some(match event.event_type() {
+                EventType::Put => Change::Put(Record {
                     key,
-                    mod_revision: kv.mod_revision(),
+                    value: kv.value().to_vec(),
+                    mod_revision,
                 }),
-            }
+                EventType::Delete => Change::Delete { key, mod_revision },
+            })
         })
         .collect()
 }

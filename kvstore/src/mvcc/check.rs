@@ -137,7 +137,7 @@ fn deleted(deletes: &[KeyRange], key: &[u8]) -> bool {
     deletes.iter().any(|it| it.contains(key))
 }
 
-fn key(key: &[u8]) -> Result<(), Refusal> {
+pub(super) fn key(key: &[u8]) -> Result<(), Refusal> {
     if key.is_empty() {
         Err(Refusal::EmptyKey)
     } else {

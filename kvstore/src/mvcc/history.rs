@@ -8,11 +8,9 @@ use etcd_client::proto::{PbEvent, PbKeyValue};
 use super::entry::{Entry, Versions};
 use super::key_range::KeyRange;
 
-/// Events kept for watches that fell behind; with small records, some tens of megabytes.
-pub(super) const EVENTS_MAX: usize = 100_000;
-
-/// Bytes of keys and values kept for them, so that large records cannot exhaust memory.
-pub(super) const BYTES_MAX: usize = 128 << 20;
+/// Events kept for watches that fell behind: the list itself then takes some megabytes. What it holds
+/// beyond the keys as they are is bounded in bytes.
+pub(super) const EVENTS_MAX: usize = 500_000;
 
 /// Events and bytes that a watch reads in one step; a step always has at least one whole revision.
 const STEP_EVENTS_MAX: usize = 1_000;
@@ -22,7 +20,6 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct History {
     events: VecDeque<Arc<Entry>>,
-    bytes: usize,
 }
 
 /// Which events a watch wants, and with how much of the past.
@@ -48,32 +45,34 @@ pub struct Compacted {
 
 impl History {
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
-        self.bytes += entry.bytes();
         self.events.push_back(entry);
     }
 
-    pub(super) fn forget_before(&mut self, revision: i64) {
+    pub(super) fn forget_before(&mut self, revision: i64) -> impl Iterator<Item = Arc<Entry>> {
         let count = self.position(revision);
-        let dropped: usize = self.events.drain(..count).map(|it| it.bytes()).sum();
-        self.bytes -= dropped;
+        self.events.drain(..count)
     }
 
-    /// The revision to compact to if there is more history than allowed.
-    pub(super) fn excess(&self) -> Option<i64> {
-        let surplus_events = self.events.len().saturating_sub(EVENTS_MAX);
-        let mut surplus_bytes = self.bytes.saturating_sub(BYTES_MAX);
-        if surplus_events == 0 && surplus_bytes == 0 {
-            return None;
+    /// Gives back memory that a larger history needed.
+    pub(super) fn shrink(&mut self) {
+        if self.events.len() < self.events.capacity() / 4 {
+            self.events.shrink_to(self.events.len() * 2);
         }
+    }
 
-        let mut kept = self.events.iter().skip(surplus_events).skip_while(|it| {
-            let more = 0 < surplus_bytes;
-            surplus_bytes = surplus_bytes.saturating_sub(it.bytes());
-            more
-        });
-        kept.next()
-            .or_else(|| self.events.back())
-            .map(|it| it.mod_revision)
+    pub(super) fn is_full(&self) -> bool {
+        EVENTS_MAX < self.events.len()
+    }
+
+    /// The second oldest revision with events.
+    pub(super) fn second_revision(&self) -> Option<i64> {
+        let first = self.events.front()?.mod_revision;
+        let second = self.events.get(self.position(first + 1))?;
+        Some(second.mod_revision)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.events.iter()
     }
 
     /// Events up to and including `revision`, oldest first.
@@ -110,10 +109,6 @@ impl History {
             .map(|it| event(it, filter.prev_kv.then_some(keys)))
             .collect();
         Batch { events }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// The index of the first event at or after `revision`.

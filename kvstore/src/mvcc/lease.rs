@@ -1,9 +1,12 @@
 //! Leases as a state machine: who has how long, and which keys die with it.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::entry::Entry;
 use super::refusal::Refusal;
 
 /// Shorter leases are lengthened to this, as an etcd with default timing does.
@@ -26,8 +29,12 @@ pub(super) struct Leases {
 struct Lease {
     ttl_seconds: i64,
     expiry: Instant,
-    keys: BTreeSet<Arc<[u8]>>,
+    keys: BTreeSet<ByKey>,
 }
+
+/// What a key is now, by its key: a pointer where a key would be two words.
+#[derive(Debug)]
+struct ByKey(Arc<Entry>);
 
 /// What a client may know about a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +74,11 @@ impl Leases {
     }
 
     /// Forgets the lease and returns its keys, in order.
-    pub(super) fn remove(&mut self, id: i64) -> Option<BTreeSet<Arc<[u8]>>> {
+    pub(super) fn remove(&mut self, id: i64) -> Option<Vec<Arc<[u8]>>> {
         let lease = self.by_id.remove(&id)?;
         self.by_expiry.remove(&(lease.expiry, id));
-        Some(lease.keys)
+        let keys = lease.keys.iter().map(|it| Arc::clone(&it.0.key));
+        Some(keys.collect())
     }
 
     pub(super) fn keep_alive(&mut self, id: i64, now: Instant) -> Option<i64> {
@@ -81,10 +89,10 @@ impl Leases {
         Some(lease.ttl_seconds)
     }
 
-    /// Lease 0 is no lease.
-    pub(super) fn attach(&mut self, id: i64, key: Arc<[u8]>) {
-        if let Some(lease) = self.by_id.get_mut(&id) {
-            lease.keys.insert(key);
+    /// The key ends with the lease that its entry names; lease 0 is no lease.
+    pub(super) fn attach(&mut self, entry: &Arc<Entry>) {
+        if let Some(lease) = self.by_id.get_mut(&entry.lease) {
+            lease.keys.replace(ByKey(Arc::clone(entry)));
         }
     }
 
@@ -110,20 +118,56 @@ impl Leases {
         let remaining = lease.expiry.saturating_duration_since(now);
         Some(LeaseView {
             granted_seconds: lease.ttl_seconds,
-            keys: lease.keys.iter().map(|it| it.to_vec()).collect(),
+            keys: lease.keys.iter().map(|it| it.0.key.to_vec()).collect(),
             remaining_seconds: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
         })
     }
 
     pub(super) fn keys(&self, id: i64) -> impl Iterator<Item = &[u8]> {
         let lease = self.by_id.get(&id).into_iter();
-        lease.flat_map(|it| &it.keys).map(|it| &**it)
+        lease.flat_map(|it| &it.keys).map(|it| &*it.0.key)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Ids and granted seconds.
+    pub(super) fn granted(&self) -> Vec<(i64, i64)> {
+        let leases = self.by_id.iter();
+        leases.map(|(id, it)| (*id, it.ttl_seconds)).collect()
     }
 
     pub(super) fn ids(&self) -> Vec<i64> {
         self.by_expiry.iter().map(|(_, id)| *id).collect()
     }
 }
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0.key
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByKey {}
 
 fn expiry(ttl_seconds: i64, now: Instant) -> Instant {
     let ttl = Duration::from_secs(ttl_seconds.unsigned_abs());

@@ -93,7 +93,7 @@ fn sort(request: &PbRangeRequest, entries: &mut [&Arc<Entry>]) {
         TARGET_VERSION => sort_by(entries, descending, |it| it.version),
         TARGET_CREATE => sort_by(entries, descending, |it| it.create_revision),
         TARGET_MOD => sort_by(entries, descending, |it| it.mod_revision),
-        TARGET_VALUE => sort_by(entries, descending, |it| it.value.clone()),
+        TARGET_VALUE => sort_by(entries, descending, |it| Arc::clone(&it.value)),
         // The tree is in the order of keys.
         _ if descending => entries.reverse(),
         _ => (),

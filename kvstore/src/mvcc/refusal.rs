@@ -4,6 +4,8 @@
 pub enum Refusal {
     #[error("etcdserver: mvcc: required revision has been compacted")]
     Compacted,
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
     #[error("etcdserver: duplicate key given in txn request")]
     DuplicateKey,
     #[error("etcdserver: key is not provided")]
@@ -22,8 +24,8 @@ pub enum Refusal {
     LeaseProvided,
     #[error("etcdserver: too large lease TTL")]
     LeaseTtlTooLarge,
-    #[error("etcdserver: permission denied")]
-    PermissionDenied,
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
     #[error("etcdserver: too many operations in txn request")]

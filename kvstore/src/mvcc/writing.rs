@@ -1,14 +1,19 @@
 //! Makes one revision: puts and deletes that become visible together.
 
+mod batch;
+
 use std::sync::Arc;
 
 use etcd_client::proto::{
     PbDeleteRequest, PbDeleteResponse, PbPutRequest, PbPutResponse, PbResponseHeader,
 };
 
+use super::change::Change;
 use super::entry::Entry;
 use super::key_range::KeyRange;
 use super::{Store, header};
+
+pub use batch::BatchOperation;
 
 /// One revision being made: reads see its own writes, and nothing counts before `finish`.
 pub(super) struct Writing<'a> {
@@ -34,18 +39,19 @@ impl<'a> Writing<'a> {
             None => Arc::from(request.key),
         };
         let value = match &previous {
-            Some(previous) if request.ignore_value => previous.value.clone(),
-            _ => request.value.into_boxed_slice(),
+            Some(previous) if request.ignore_value => Arc::clone(&previous.value),
+            _ => request.value.into(),
         };
         let lease = match &previous {
             Some(previous) if request.ignore_lease => previous.lease,
             _ => request.lease,
         };
 
-        if let Some(previous) = &previous {
+        if let Some(previous) = &previous
+            && previous.lease != lease
+        {
             self.store.leases.detach(previous.lease, &key);
         }
-        self.store.leases.attach(lease, Arc::clone(&key));
         self.append(Entry {
             key,
             value,
@@ -100,12 +106,11 @@ impl<'a> Writing<'a> {
     fn append(&mut self, entry: Entry) {
         let entry = Arc::new(entry);
         self.changed = true;
-        self.store.history.push(Arc::clone(&entry));
-        self.store
-            .keys
-            .entry(Arc::clone(&entry.key))
-            .or_default()
-            .push(entry);
+        let store = &mut *self.store;
+        store.journal.add(|| Change::Written(Arc::clone(&entry)));
+        store.history.push(Arc::clone(&entry));
+        store.leases.attach(&entry);
+        store.index(entry);
     }
 
     /// What a read inside this transaction sees.
@@ -126,8 +131,6 @@ impl<'a> Writing<'a> {
             return;
         }
         self.store.revision = self.revision;
-        if let Some(revision) = self.store.history.excess() {
-            self.store.compact_to(revision);
-        }
+        self.store.bound_history();
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::certificates::Certificates;
 use super::connection::Connection;
-use super::limits::{Limits, Places};
+use super::limits::Places;
 
 /// Waited after an error such as too many open files, which may pass.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -31,13 +31,14 @@ impl Accept {
     pub(super) fn new(
         listener: TcpListener,
         certificates: Option<Arc<Certificates>>,
-        limits: &Limits,
+        greeting_timeout: Duration,
+        places: Arc<Places>,
     ) -> Self {
         Self {
             listener,
             certificates,
-            greeting_timeout: limits.greeting_timeout,
-            places: Places::new(limits),
+            greeting_timeout,
+            places,
             greetings: JoinSet::new(),
         }
     }

@@ -1,44 +1,181 @@
-//! The server's certificate, key and client CA, as they are in their files.
+//! The server's certificate, key and client CA: re-read when their files change, and watched as they
+//! grow old.
+//!
+//! New handshakes use the new files; connections that are up stay up. Files that do not fit together
+//! change nothing: the last that did stay in use.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{ServerTls, StartError, error_chain};
+
+/// How often the files are read. They are small, and a rotation that takes effect within seconds is
+/// early enough.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A certificate that ends sooner is worth a warning: whatever renews it should have by now.
+const EXPIRY_WARNING_SECONDS: i64 = 7 * DAY_SECONDS;
+
+/// How often the warning is repeated.
+const EXPIRY_WARNING_INTERVAL_SECONDS: i64 = DAY_SECONDS;
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// gRPC needs HTTP/2; health checks and scrapers may speak HTTP/1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 pub(super) struct Certificates {
-    current: Arc<ServerConfig>,
+    files: ServerTls,
+    state: Mutex<State>,
+    /// Changes of the files that could not be used.
+    failures: AtomicU64,
 }
+
+struct State {
+    config: Arc<ServerConfig>,
+    /// Unix seconds at which the server's certificate ends.
+    expiry: Option<i64>,
+    /// When its end was last warned of.
+    warned: Option<i64>,
+    /// What the files had when they were last read, and whether anything is left to say about it.
+    seen: Result<Pem, Problem>,
+    settled: bool,
+}
+
+/// Why the files cannot be used, in words for an operator.
+type Problem = String;
 
 impl Certificates {
     pub(super) fn load(tls: &ServerTls) -> Result<Arc<Self>, StartError> {
-        let pem = Pem::read(tls)?;
-        let config = pem.config().map_err(|error| StartError::Tls {
-            file: tls.cert.clone(),
-            problem: format!(
-                "{}; certificate, key {} and CA {} must be PEM files that belong together",
-                error_chain(&*error),
-                tls.key.display(),
-                tls.client_ca.display()
-            ),
-        })?;
-        Ok(Arc::new(Self { current: config }))
+        let start_error = |(file, problem): (&Path, Problem)| StartError::Tls {
+            file: file.to_owned(),
+            problem,
+        };
+        let pem = Pem::read(tls).map_err(start_error)?;
+        let config = pem.config(tls).map_err(|it| start_error((&tls.cert, it)))?;
+        Ok(Arc::new(Self {
+            files: tls.clone(),
+            state: Mutex::new(State {
+                config,
+                expiry: pem.expiry(),
+                warned: None,
+                seen: Ok(pem),
+                settled: true,
+            }),
+            failures: AtomicU64::new(0),
+        }))
+    }
+
+    /// Reads the files again and again, as long as somebody holds the certificates.
+    pub(super) async fn keep_fresh(certificates: Weak<Self>) {
+        let mut ticks = tokio::time::interval(READ_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let Some(certificates) = certificates.upgrade() else {
+                return;
+            };
+            // Files may be on a disk that hangs.
+            let refreshed = tokio::task::spawn_blocking(move || certificates.refresh(unix_now()));
+            if let Err(error) = refreshed.await {
+                tracing::error!(%error, "cannot read the certificate files");
+            }
+        }
     }
 
     /// For the next handshake.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current)
+        Arc::clone(&self.state().config)
+    }
+
+    /// Unix seconds at which the certificate in use ends.
+    pub(super) fn expiry(&self) -> Option<i64> {
+        self.state().expiry
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    fn refresh(&self, now: i64) {
+        let pem = Pem::read(&self.files)
+            .map_err(|(file, problem)| format!("{}: {problem}", file.display()));
+        let mut state = self.state();
+        if state.seen == pem {
+            if !state.settled {
+                self.settle(&mut state);
+            }
+        } else {
+            // One of several files may be written and the next not yet: what stays so counts.
+            state.settled = false;
+            state.seen = pem;
+        }
+        state.warn_of_expiry(&self.files, now);
+    }
+
+    fn settle(&self, state: &mut State) {
+        state.settled = true;
+        let pem = state.seen.as_ref().map_err(Problem::clone);
+        let usable = pem.and_then(|pem| Ok((pem.config(&self.files)?, pem.expiry())));
+        match usable {
+            Ok((config, expiry)) => {
+                state.config = config;
+                state.expiry = expiry;
+                state.warned = None;
+                tracing::info!(
+                    certificate = %self.files.cert.display(),
+                    "new certificate files are in use"
+                );
+            }
+            Err(problem) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    certificate = %self.files.cert.display(),
+                    %problem,
+                    "new certificate files cannot be used; the former stay in use"
+                );
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The files' contents.
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn warn_of_expiry(&mut self, files: &ServerTls, now: i64) {
+        let Some(left) = self.expiry.map(|it| it - now) else {
+            return;
+        };
+        let is_due = |warned| EXPIRY_WARNING_INTERVAL_SECONDS <= now - warned;
+        if left < EXPIRY_WARNING_SECONDS && self.warned.is_none_or(is_due) {
+            self.warned = Some(now);
+            tracing::warn!(
+                certificate = %files.cert.display(),
+                hours_left = left / 3_600,
+                "the store's certificate ends soon; replace the file, and it is used without a restart"
+            );
+        }
+    }
+}
+
+/// The files' contents. Holds a key, and so has no `Debug`.
+#[derive(PartialEq)]
 struct Pem {
     cert: Vec<u8>,
     key: Vec<u8>,
@@ -46,7 +183,7 @@ struct Pem {
 }
 
 impl Pem {
-    fn read(tls: &ServerTls) -> Result<Self, StartError> {
+    fn read(tls: &ServerTls) -> Result<Self, (&Path, Problem)> {
         Ok(Self {
             cert: read(&tls.cert)?,
             key: read(&tls.key)?,
@@ -54,7 +191,18 @@ impl Pem {
         })
     }
 
-    fn config(&self) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
+    fn config(&self, tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
+        self.parse().map_err(|error| {
+            format!(
+                "{}; certificate, key {} and CA {} must be PEM files that belong together",
+                error_chain(&*error),
+                tls.key.display(),
+                tls.client_ca.display()
+            )
+        })
+    }
+
+    fn parse(&self) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
         let mut authorities = RootCertStore::empty();
         authorities.add_parsable_certificates(certificates(&self.client_ca)?);
         let verifier = WebPkiClientVerifier::builder(authorities.into()).build()?;
@@ -65,15 +213,32 @@ impl Pem {
         config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
         Ok(Arc::new(config))
     }
+
+    fn expiry(&self) -> Option<i64> {
+        let first = CertificateDer::from_pem_slice(&self.cert).ok()?;
+        let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(file).map_err(|error| StartError::Tls {
-        file: file.to_owned(),
-        problem: format!("{error}; the file must exist and be readable"),
+fn read(file: &Path) -> Result<Vec<u8>, (&Path, Problem)> {
+    std::fs::read(file).map_err(|error| {
+        (
+            file,
+            format!("{error}; the file must exist and be readable"),
+        )
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates count in calendar time, and this is where it is read"
+)]
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| i64::try_from(it.as_secs()).unwrap_or(i64::MAX))
 }

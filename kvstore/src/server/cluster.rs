@@ -22,6 +22,15 @@ impl Cluster {
     pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
         Self { database, gate }
     }
+
+    /// Of changing the only member, or one that there is not.
+    fn refusal(&self, member_id: u64, what: &str) -> Status {
+        if member_id == self.database.member.member_id {
+            not_supported(what)
+        } else {
+            Status::not_found("etcdserver: member not found")
+        }
+    }
 }
 
 #[async_trait]
@@ -46,29 +55,33 @@ impl PbClusterService for Cluster {
 
     async fn member_add(
         &self,
-        _request: Request<PbMemberAddRequest>,
+        request: Request<PbMemberAddRequest>,
     ) -> Result<Response<PbMemberAddResponse>, Status> {
+        self.gate.permission(&request).check_everything()?;
         Err(not_supported("adding a member"))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<PbMemberRemoveRequest>,
+        request: Request<PbMemberRemoveRequest>,
     ) -> Result<Response<PbMemberRemoveResponse>, Status> {
-        Err(not_supported("removing a member"))
+        self.gate.permission(&request).check_everything()?;
+        Err(self.refusal(request.get_ref().id, "removing a member"))
     }
 
     async fn member_update(
         &self,
-        _request: Request<PbMemberUpdateRequest>,
+        request: Request<PbMemberUpdateRequest>,
     ) -> Result<Response<PbMemberUpdateResponse>, Status> {
-        Err(not_supported("updating a member"))
+        self.gate.permission(&request).check_everything()?;
+        Err(self.refusal(request.get_ref().id, "updating a member"))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<PbMemberPromoteRequest>,
+        request: Request<PbMemberPromoteRequest>,
     ) -> Result<Response<PbMemberPromoteResponse>, Status> {
-        Err(not_supported("promoting a member"))
+        self.gate.permission(&request).check_everything()?;
+        Err(self.refusal(request.get_ref().id, "promoting a member"))
     }
 }

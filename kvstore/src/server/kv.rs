@@ -32,9 +32,11 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbRangeRequest>,
     ) -> Result<Response<PbRangeResponse>, Status> {
-        let permission = self.gate.permission(&request);
-        permission.check_range(request.get_ref())?;
-        let mut response = self.database.with(|store| store.range(request.get_ref()))?;
+        let caller = self.gate.caller(&request);
+        let mut response = self.database.with(|store| {
+            caller.permission().check_range(request.get_ref())?;
+            Ok::<_, Status>(store.range(request.get_ref())?)
+        })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
     }
@@ -47,10 +49,10 @@ impl PbKvService for Kv {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        let permission = self.gate.permission(&request);
+        let caller = self.gate.caller(&request);
         let mut response = self.database.with(|store| {
-            permission.check_put(request.get_ref(), store)?;
-            store.put(request.into_inner())
+            caller.permission().check_put(request.get_ref(), store)?;
+            Ok::<_, Status>(store.put(request.into_inner())?)
         })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
@@ -60,20 +62,20 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
-        let permission = self.gate.permission(&request);
-        permission.check_delete(request.get_ref())?;
-        let mut response = self
-            .database
-            .with(|store| store.delete_range(request.get_ref()))?;
+        let caller = self.gate.caller(&request);
+        let mut response = self.database.with(|store| {
+            caller.permission().check_delete(request.get_ref())?;
+            Ok::<_, Status>(store.delete_range(request.get_ref())?)
+        })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        let permission = self.gate.permission(&request);
+        let caller = self.gate.caller(&request);
         let mut response = self.database.with(|store| {
-            permission.check_txn(request.get_ref(), store)?;
-            store.txn(request.into_inner())
+            caller.permission().check_txn(request.get_ref(), store)?;
+            Ok::<_, Status>(store.txn(request.into_inner())?)
         })?;
         self.database.sign(&mut response.header);
         Ok(Response::new(response))
@@ -83,8 +85,9 @@ impl PbKvService for Kv {
         &self,
         request: Request<PbCompactionRequest>,
     ) -> Result<Response<PbCompactionResponse>, Status> {
-        self.gate.permission(&request).check_everything()?;
+        let caller = self.gate.caller(&request);
         let revision = self.database.with(|store| {
+            caller.permission().check_everything()?;
             store.compact(request.get_ref().revision)?;
             Ok::<_, Status>(store.revision())
         })?;

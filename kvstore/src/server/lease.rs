@@ -13,16 +13,24 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::database::Database;
 use super::gate::Gate;
+use super::intake::{Allowance, within};
+use super::status::too_many_requests;
+use super::usage::Usage;
 use crate::mvcc::{Refusal, Store};
 
 pub(super) struct Lease {
     database: Arc<Database>,
     gate: Gate,
+    usage: Usage,
 }
 
 impl Lease {
-    pub(super) fn new(database: Arc<Database>, gate: Gate) -> Self {
-        Self { database, gate }
+    pub(super) fn new(database: Arc<Database>, gate: Gate, usage: Usage) -> Self {
+        Self {
+            database,
+            gate,
+            usage,
+        }
     }
 }
 
@@ -34,9 +42,13 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseGrantRequest>,
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
-        self.gate.permission(&request).check_writer()?;
+        let caller = self.gate.caller(&request);
         let PbLeaseGrantRequest { id, ttl } = request.into_inner();
         let (id, ttl, revision) = self.database.with(|store| {
+            caller.permission().check_writer()?;
+            if self.usage.leases_max <= store.lease_count() {
+                return Err(too_many_requests());
+            }
             let (id, ttl) = grant(store, id, ttl)?;
             Ok::<_, Status>((id, ttl, store.revision()))
         })?;
@@ -52,9 +64,11 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseRevokeRequest>,
     ) -> Result<Response<PbLeaseRevokeResponse>, Status> {
-        let permission = self.gate.permission(&request);
+        let caller = self.gate.caller(&request);
         let revision = self.database.with(|store| {
-            permission.check_lease(request.get_ref().id, store)?;
+            caller
+                .permission()
+                .check_lease(request.get_ref().id, store)?;
             store.lease_revoke(request.get_ref().id)?;
             Ok::<_, Status>(store.revision())
         })?;
@@ -67,10 +81,13 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<Streaming<PbLeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        self.gate.permission(&request).check_writer()?;
+        let caller = self.gate.caller(&request);
+        caller.permission().check_writer()?;
         let database = Arc::clone(&self.database);
-        let answers = request.into_inner().map(move |request| {
+        let allowance = request.extensions().get::<Allowance>().cloned();
+        let answers = within(allowance, request.into_inner()).map(move |request| {
             let id = request?.id;
+            caller.permission().check_writer()?;
             let (ttl, revision) = database.with(|store| {
                 (
                     store.lease_keep_alive(id, Database::now()),
@@ -93,10 +110,10 @@ impl PbLeaseService for Lease {
         &self,
         request: Request<PbLeaseTimeToLiveRequest>,
     ) -> Result<Response<PbLeaseTimeToLiveResponse>, Status> {
-        let permission = self.gate.permission(&request);
+        let caller = self.gate.caller(&request);
         let PbLeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let (view, revision) = self.database.with(|store| {
-            permission.check_lease_keys(id, store)?;
+            caller.permission().check_lease_keys(id, store)?;
             Ok::<_, Status>((store.lease(id, Database::now()), store.revision()))
         })?;
         let mut response = PbLeaseTimeToLiveResponse {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,22 @@ pub struct Limits {
     /// A client that has not finished its TLS handshake and begun to speak HTTP within this time is
     /// dropped.
     pub greeting_timeout: Duration,
+    /// Leases at a time. A writer with 100 000 keys needs a hundred, a node one.
+    pub leases: usize,
+    /// Of one user: the common name of its certificate or, in plaintext, its address. Far above what
+    /// a mirror needs, and below what starves everyone else.
+    pub requests_per_second: u32,
+    /// Requests that one user may make at once, after a pause.
+    pub requests_burst: u32,
+    /// Requests and watch streams of one connection at a time.
+    pub streams_per_connection: u32,
+    /// Watches at a time, over all streams. A watch holds less than 1 KiB.
+    pub watches: usize,
+    /// Watches of one stream, which are brought up to date one after another.
+    pub watches_per_stream: usize,
+    /// Watch streams at a time. A stream holds two or three responses of a mebibyte if its client does
+    /// not read.
+    pub watch_streams: usize,
 }
 
 impl Default for Limits {
@@ -23,7 +40,66 @@ impl Default for Limits {
             connections: 8_192,
             connections_per_address: 2_048,
             greeting_timeout: Duration::from_secs(5),
+            leases: 65_536,
+            requests_per_second: 20_000,
+            requests_burst: 40_000,
+            streams_per_connection: 1_024,
+            watches: 131_072,
+            watches_per_stream: 4_096,
+            watch_streams: 8_192,
         }
+    }
+}
+
+impl Limits {
+    /// For the own process.
+    pub(super) fn none() -> Self {
+        Self {
+            leases: usize::MAX,
+            watches: usize::MAX,
+            watches_per_stream: usize::MAX,
+            watch_streams: usize::MAX,
+            ..Self::default()
+        }
+    }
+}
+
+/// So many of something at a time. Clones share the count.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    max: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicUsize>);
+
+impl Slots {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            taken: Arc::default(),
+        }
+    }
+
+    /// `None` if all are taken.
+    pub(super) fn take(&self) -> Option<Slot> {
+        let next = |taken| (taken < self.max).then(|| taken + 1);
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()?;
+        Some(Slot(Arc::clone(&self.taken)))
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -33,6 +109,7 @@ pub(super) struct Places {
     all: usize,
     per_address: usize,
     taken: Mutex<Taken>,
+    refused: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +131,7 @@ impl Places {
             all: limits.connections,
             per_address: limits.connections_per_address,
             taken: Mutex::default(),
+            refused: AtomicU64::new(0),
         })
     }
 
@@ -64,6 +142,7 @@ impl Places {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let from_address = taken.by_address.get(&address).copied().unwrap_or(0);
         if self.all <= taken.all || self.per_address <= from_address {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         taken.all += 1;
@@ -72,6 +151,15 @@ impl Places {
             places: Arc::clone(self),
             address,
         })
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -115,5 +203,17 @@ mod tests {
         let fourth = places.take(address(1)).unwrap();
         drop((second, third, fourth));
         assert_eq!(places.taken.lock().unwrap().by_address, BTreeMap::new());
+        assert_eq!((places.taken(), places.refused()), (0, 2));
+    }
+
+    #[test]
+    fn gives_a_slot_back_when_it_is_dropped() {
+        let slots = Slots::new(1);
+        let slot = slots.take().unwrap();
+        let others = slots.clone();
+        assert!(others.take().is_none());
+        drop(slot);
+        assert!(slots.take().is_some());
+        assert_eq!((slots.taken(), others.taken()), (0, 0));
     }
 }

@@ -14,8 +14,8 @@ pub(super) struct Peer {
     pub(super) common_name: Option<Arc<str>>,
 }
 
-/// The common name of a certificate in DER. One with several says nothing.
-pub(super) fn common_name(certificate: &[u8]) -> Option<Arc<str>> {
+/// The common name of a certificate in DER, which is its user. One with several says nothing.
+pub fn common_name(certificate: &[u8]) -> Option<Arc<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let mut names = certificate.subject().iter_common_name();
     let name = names.next()?.as_str().ok()?;

@@ -10,6 +10,7 @@ impl From<Refusal> for Status {
             Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => {
                 Code::OutOfRange
             }
+            Refusal::Corrupt => Code::DataLoss,
             Refusal::DuplicateKey
             | Refusal::EmptyKey
             | Refusal::InvalidSortOption
@@ -20,7 +21,7 @@ impl From<Refusal> for Status {
             | Refusal::ValueProvided => Code::InvalidArgument,
             Refusal::LeaseExists => Code::FailedPrecondition,
             Refusal::LeaseNotFound => Code::NotFound,
-            Refusal::PermissionDenied => Code::PermissionDenied,
+            Refusal::NoSpace => Code::ResourceExhausted,
         };
         Self::new(code, refusal.to_string())
     }
@@ -32,6 +33,13 @@ pub(super) fn not_supported(what: &str) -> Status {
         "etcdserver: {what} is not supported by this embedded store"
     ))
 }
+
+/// A limit is reached.
+pub(super) fn too_many_requests() -> Status {
+    Status::resource_exhausted(TOO_MANY_REQUESTS)
+}
+
+pub(super) const TOO_MANY_REQUESTS: &str = "etcdserver: too many requests";
 
 /// The stream ends because the server does; clients connect again.
 pub(super) fn stopped() -> Status {

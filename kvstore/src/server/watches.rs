@@ -4,23 +4,43 @@
 //! where it stopped, and learns it if history no longer reaches that far back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use etcd_client::proto::{PbResponseHeader, PbWatchRequestUnion, PbWatchResponse};
+use tonic::Status;
 
+use prost::Message as _;
+
+use super::MESSAGE_BYTES_MAX;
+use super::fragments::split;
+use super::limits::Slot;
+use super::status::TOO_MANY_REQUESTS;
+use super::usage::Usage;
 use crate::access::Permission;
+use crate::auth::Refusal;
 use crate::mvcc::{EventFilter, KeyRange, Store};
 
-/// More watches than any client needs, and few enough for one stream's memory.
-const WATCHES_MAX: usize = 4_096;
+/// Bytes after which a step ends, so that many watches of one stream do not read all at once.
+const STEP_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Watches {
-    /// The client's.
-    permission: Permission,
+    /// The client's, as of the last [`permit`](Self::permit).
+    permission: Arc<Permission>,
+    usage: Usage,
     by_id: BTreeMap<i64, Watch>,
     next_id: i64,
     /// Progress requests without an answer yet.
     progress_requests: u32,
+    /// Where the last step stopped before all watches had moved on.
+    unfinished: Option<Round>,
+}
+
+/// All watches move on to one revision, one after another.
+#[derive(Debug)]
+struct Round {
+    through: i64,
+    next_id: i64,
 }
 
 #[derive(Debug)]
@@ -29,8 +49,22 @@ struct Watch {
     /// Everything before it was sent.
     next_revision: i64,
     progress_notify: bool,
+    /// Whether the client puts large responses together from parts.
+    fragment: bool,
     /// Whether it got events since the last round of progress notifications.
     active: bool,
+    _slot: Slot,
+}
+
+/// What a client asks for in a watch.
+struct Wanted {
+    /// 0 means any.
+    id: i64,
+    filter: EventFilter,
+    /// 0 means from now on; what is below the first revision counts as compacted.
+    start_revision: i64,
+    progress_notify: bool,
+    fragment: bool,
 }
 
 /// What to send now. The headers carry the revision only.
@@ -42,13 +76,41 @@ pub(super) struct Step {
 }
 
 impl Watches {
-    pub(super) fn new(permission: Permission) -> Self {
+    pub(super) fn new(permission: Arc<Permission>, usage: Usage) -> Self {
         Self {
             permission,
+            usage,
             by_id: BTreeMap::new(),
             next_id: 0,
             progress_requests: 0,
+            unfinished: None,
         }
+    }
+
+    /// From now on the client may do this: cancels the watches that it may not have any more, before
+    /// they see anything that happened since. (etcd asks only when a watch begins.)
+    pub(super) fn permit(
+        &mut self,
+        permission: Arc<Permission>,
+        head: i64,
+    ) -> Vec<PbWatchResponse> {
+        if Arc::ptr_eq(&permission, &self.permission) {
+            return Vec::new();
+        }
+        self.permission = permission;
+        let mut responses = Vec::new();
+        self.by_id.retain(|id, watch| {
+            let Err(refusal) = self.permission.check_read(&watch.filter.range) else {
+                return true;
+            };
+            responses.push(PbWatchResponse {
+                canceled: true,
+                cancel_reason: reason(refusal),
+                ..response(*id, head)
+            });
+            false
+        });
+        responses
     }
 
     pub(super) fn handle_request(
@@ -58,23 +120,19 @@ impl Watches {
     ) -> Option<PbWatchResponse> {
         match request {
             PbWatchRequestUnion::CreateRequest(create) => {
-                let filter = EventFilter {
-                    range: KeyRange::of_watch(&create.key, &create.range_end),
-                    deletes: !create.filters.contains(&FILTER_NO_DELETE),
-                    prev_kv: create.prev_kv,
-                    puts: !create.filters.contains(&FILTER_NO_PUT),
-                };
-                let watch = Watch {
-                    filter,
-                    next_revision: if create.start_revision <= 0 {
-                        head + 1
-                    } else {
-                        create.start_revision
+                let wanted = Wanted {
+                    id: create.watch_id,
+                    filter: EventFilter {
+                        range: KeyRange::of_watch(&create.key, &create.range_end),
+                        deletes: !create.filters.contains(&FILTER_NO_DELETE),
+                        prev_kv: create.prev_kv,
+                        puts: !create.filters.contains(&FILTER_NO_PUT),
                     },
+                    start_revision: create.start_revision,
                     progress_notify: create.progress_notify,
-                    active: false,
+                    fragment: create.fragment,
                 };
-                Some(self.create(create.watch_id, watch, head))
+                Some(self.create(wanted, head))
             }
             PbWatchRequestUnion::CancelRequest(cancel) => {
                 self.by_id.remove(&cancel.watch_id)?;
@@ -90,16 +148,24 @@ impl Watches {
         }
     }
 
-    /// Moves all watches on together, so that no watch sees a revision that another one, further
-    /// behind, has yet to see.
-    pub(super) fn step(&mut self, store: &Store) -> Step {
-        let head = store.revision();
+    /// Moves all watches on together, up to `head`, so that no watch sees a revision that another one,
+    /// further behind, has yet to see.
+    pub(super) fn step(&mut self, store: &Store, head: i64) -> Step {
         let mut step = Step::default();
-        if let Some(from) = self.furthest_behind(head) {
-            let through = store.horizon(from);
-            self.by_id
-                .retain(|id, watch| watch.advance(*id, through, store, &mut step.responses));
-            step.behind = through < head;
+        if head < store.compacted_revision() {
+            // A compaction that is not settled yet is nobody's loss yet.
+            return step;
+        }
+        let round = self.unfinished.take().or_else(|| {
+            let from = self.furthest_behind(head)?;
+            Some(Round {
+                through: store.horizon(from).min(head),
+                next_id: i64::MIN,
+            })
+        });
+        if let Some(round) = round {
+            self.advance(&round, store, &mut step.responses);
+            step.behind = self.unfinished.is_some() || round.through < head;
         }
 
         if !step.behind {
@@ -108,6 +174,32 @@ impl Watches {
             }
         }
         step
+    }
+
+    /// Moves watches on until the round is over, or enough was read.
+    fn advance(&mut self, round: &Round, store: &Store, responses: &mut Vec<PbWatchResponse>) {
+        let mut ended = Vec::new();
+        let mut bytes = 0;
+        for (id, watch) in self.by_id.range_mut(round.next_id..) {
+            if STEP_BYTES_MAX <= bytes {
+                self.unfinished = Some(Round {
+                    through: round.through,
+                    next_id: *id,
+                });
+                break;
+            }
+            let first = responses.len();
+            if !watch.advance(*id, round.through, store, responses) {
+                ended.push(*id);
+            }
+            bytes += responses[first..]
+                .iter()
+                .map(|it| it.encoded_len())
+                .sum::<usize>();
+        }
+        for id in ended {
+            self.by_id.remove(&id);
+        }
     }
 
     /// Tells the quiet watches that asked for it how far they are.
@@ -122,33 +214,54 @@ impl Watches {
         responses
     }
 
-    /// `wanted_id` 0 means any.
-    fn create(&mut self, wanted_id: i64, watch: Watch, head: i64) -> PbWatchResponse {
-        let refusal = if self.by_id.contains_key(&wanted_id) && wanted_id != 0 {
-            "mvcc: duplicate watch ID provided on the WatchStream"
-        } else if watch.filter.range.is_empty() {
-            "mvcc: watcher range is empty"
-        } else if self.permission.check_read(&watch.filter.range).is_err() {
-            "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
-        } else if WATCHES_MAX <= self.by_id.len() {
-            "etcdserver: too many watches on one stream"
+    fn create(&mut self, wanted: Wanted, head: i64) -> PbWatchResponse {
+        let slot = if self.by_id.contains_key(&wanted.id) && wanted.id != 0 {
+            Err("mvcc: duplicate watch ID provided on the WatchStream".into())
+        } else if wanted.filter.range.is_empty() {
+            Err("mvcc: watcher range is empty".into())
+        } else if let Err(refusal) = self.permission.check_read(&wanted.filter.range) {
+            Err(reason(refusal))
+        } else if self.usage.watches_per_stream_max <= self.by_id.len() {
+            Err(TOO_MANY_REQUESTS.into())
         } else {
-            let id = if wanted_id == 0 {
-                self.free_id()
-            } else {
-                wanted_id
-            };
-            self.by_id.insert(id, watch);
-            return PbWatchResponse {
-                created: true,
-                ..response(id, head)
-            };
+            self.usage
+                .watches
+                .take()
+                .ok_or_else(|| TOO_MANY_REQUESTS.into())
         };
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(refusal) => {
+                return PbWatchResponse {
+                    created: true,
+                    canceled: true,
+                    cancel_reason: refusal,
+                    ..response(INVALID_WATCH_ID, head)
+                };
+            }
+        };
+
+        let id = if wanted.id == 0 {
+            self.free_id()
+        } else {
+            wanted.id
+        };
+        let watch = Watch {
+            filter: wanted.filter,
+            next_revision: if wanted.start_revision == 0 {
+                head + 1
+            } else {
+                wanted.start_revision
+            },
+            progress_notify: wanted.progress_notify,
+            fragment: wanted.fragment,
+            active: false,
+            _slot: slot,
+        };
+        self.by_id.insert(id, watch);
         PbWatchResponse {
             created: true,
-            canceled: true,
-            cancel_reason: refusal.into(),
-            ..response(INVALID_WATCH_ID, head)
+            ..response(id, head)
         }
     }
 
@@ -187,23 +300,36 @@ impl Watch {
                 self.next_revision = through + 1;
                 if !batch.events.is_empty() {
                     self.active = true;
-                    responses.push(PbWatchResponse {
+                    let response = PbWatchResponse {
                         events: batch.events,
                         ..response(id, through)
-                    });
+                    };
+                    if self.fragment {
+                        responses.extend(split(response, MESSAGE_BYTES_MAX));
+                    } else {
+                        responses.push(response);
+                    }
                 }
                 true
             }
             Err(compacted) => {
+                // As etcd, which has no revision to tell where the watch has no more.
                 responses.push(PbWatchResponse {
                     canceled: true,
                     compact_revision: compacted.compact_revision,
-                    ..response(id, store.revision())
+                    ..response(id, 0)
                 });
                 false
             }
         }
     }
+}
+
+/// As etcd's clients expect it, and know that they must prove anew who they are.
+fn reason(refusal: Refusal) -> String {
+    let status = Status::from(refusal);
+    let (code, message) = (status.code(), status.message());
+    format!("rpc error: code = {code:?} desc = {message}")
 }
 
 fn response(watch_id: i64, revision: i64) -> PbWatchResponse {
@@ -225,125 +351,4 @@ const PROGRESS_WATCH_ID: i64 = -1;
 const INVALID_WATCH_ID: i64 = -1;
 
 #[cfg(test)]
-mod tests {
-    use etcd_client::proto::PbPutRequest;
-
-    use super::*;
-
-    #[test]
-    fn holds_back_progress_until_nothing_is_left_to_see() {
-        let store = store_with(2_500);
-        let mut watches = Watches::new(Permission::everything());
-        watch(&mut watches, "k/");
-        let progress = PbWatchRequestUnion::ProgressRequest(Default::default());
-        assert_eq!(watches.handle_request(progress, store.revision()), None);
-
-        let steps = run(&mut watches, &store);
-
-        let last = steps.last().unwrap();
-        let answers: Vec<i64> = steps.concat().iter().map(|it| it.watch_id).collect();
-        assert_eq!(answers, [0, 0, 0, PROGRESS_WATCH_ID]);
-        assert_eq!(revision(&last[1]), store.revision());
-    }
-
-    #[test]
-    fn moves_all_watches_on_together_and_repeats_nothing() {
-        let store = store_with(2_500);
-        let mut watches = Watches::new(Permission::everything());
-        watch(&mut watches, "k/1");
-        watch(&mut watches, "k/");
-
-        let steps = run(&mut watches, &store);
-
-        assert_eq!(steps.len(), 3);
-        for step in &steps {
-            assert_eq!(
-                step.iter().map(|it| it.watch_id).collect::<Vec<_>>(),
-                [0, 1]
-            );
-            assert_eq!(revision(&step[0]), revision(&step[1]));
-        }
-        let events: usize = steps
-            .concat()
-            .iter()
-            .filter(|it| it.watch_id == 1)
-            .map(|it| it.events.len())
-            .sum();
-        assert_eq!(events, 2_500);
-        assert_eq!(watches.step(&store), Step::default(), "everything was sent");
-    }
-
-    #[test]
-    fn reports_progress_only_of_quiet_watches() {
-        let mut store = store_with(1);
-        let mut watches = Watches::new(Permission::everything());
-        watch(&mut watches, "k/");
-        watch(&mut watches, "other/");
-        for watch in watches.by_id.values_mut() {
-            watch.progress_notify = true;
-        }
-        assert_eq!(
-            watches.notify_progress(store.revision()),
-            [],
-            "neither has seen revision 2 yet"
-        );
-
-        run(&mut watches, &store);
-        let quiet: Vec<i64> = watches
-            .notify_progress(store.revision())
-            .iter()
-            .map(|it| it.watch_id)
-            .collect();
-        assert_eq!(quiet, [1]);
-
-        put(&mut store, 0);
-        run(&mut watches, &store);
-        assert_eq!(watches.notify_progress(store.revision()).len(), 1);
-        assert_eq!(
-            watches.notify_progress(store.revision()).len(),
-            2,
-            "both are quiet now"
-        );
-    }
-
-    /// Steps until nothing is due, without what is empty.
-    fn run(watches: &mut Watches, store: &Store) -> Vec<Vec<PbWatchResponse>> {
-        let mut steps = Vec::new();
-        loop {
-            let step = watches.step(store);
-            steps.push(step.responses);
-            if !step.behind {
-                return steps;
-            }
-        }
-    }
-
-    /// Watches everything under `prefix` from the start.
-    fn watch(watches: &mut Watches, prefix: &str) {
-        let mut request = PbWatchRequestUnion::CreateRequest(Default::default());
-        if let PbWatchRequestUnion::CreateRequest(create) = &mut request {
-            create.key = prefix.into();
-            create.range_end = format!("{prefix}~").into();
-            create.start_revision = 2;
-        }
-        assert!(watches.handle_request(request, 1).unwrap().created);
-    }
-
-    fn store_with(puts: usize) -> Store {
-        let mut store = Store::default();
-        (0..puts).for_each(|number| put(&mut store, number));
-        store
-    }
-
-    fn put(store: &mut Store, number: usize) {
-        let request = PbPutRequest {
-            key: format!("k/{}", number % 10).into(),
-            ..PbPutRequest::default()
-        };
-        store.put(request).unwrap();
-    }
-
-    fn revision(response: &PbWatchResponse) -> i64 {
-        response.header.as_ref().unwrap().revision
-    }
-}
+mod tests;

@@ -1,337 +1,265 @@
-//! Decides which writes bring the store to the desired table, and under which leases.
+//! Decides which writes bring the store to the desired table, in which order and under which leases.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod batch;
+mod lane;
+mod leases;
+mod observation;
 
-use topology::diff::{Change, diff};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
 
-/// etcd's default bound on the operations of a transaction.
-pub(super) const BATCH_OPERATIONS_MAX: usize = 128;
+use topology::diff::Change;
 
-/// Keys and values in one transaction: well below etcd's bound on a request, 1.5 MiB.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+use crate::follower::covers;
+use lane::{Flight, Item, Lane, Queue};
+use leases::Leases;
+
+/// Keys and values are shared with whoever desires them, and with the store if it is in the process.
+pub type Key = Arc<str>;
+pub type Value = Arc<[u8]>;
 
 /// A larger record could never be written, so it is left out.
 const RECORD_BYTES_MAX: usize = 1 << 20;
 
 /// The desired table, what is known of the store, and the difference.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub struct Plan {
     last_prefixes: Vec<String>,
-    keys_per_lease: usize,
-    desired: BTreeMap<String, Vec<u8>>,
-    /// False until a table was set: until then no key is known to be unwanted.
-    known: bool,
-    /// The lease of each key that the store holds; possibly one that is not ours.
-    stored: BTreeMap<String, i64>,
-    /// Our leases and how many keys each has.
-    leases: BTreeMap<i64, usize>,
-    dirty: Dirty,
+    operations_max: usize,
+    /// Commands taken in.
+    generation: u64,
+    rows: BTreeMap<Key, Row>,
+    lanes: Vec<Lane>,
+    lanes_by_name: BTreeMap<String, usize>,
+    /// Prefixes of which every desired key is known, so that others may be deleted; with their lanes.
+    known: BTreeMap<String, usize>,
+    /// Lanes with something to write, the next to have its turn first.
+    turns: VecDeque<usize>,
+    flights: Vec<Flight>,
+    flights_started: u64,
+    leases: Leases,
     /// Keys whose value somebody else changed.
-    contested: BTreeSet<String>,
+    contested: BTreeSet<Key>,
 }
 
-/// Keys that differ, or may differ, between the desired table and the store.
+/// A key that is desired, or that the store has, or both.
 #[derive(Debug, Default)]
-struct Dirty {
-    puts: BTreeSet<String>,
-    deletes: BTreeSet<String>,
-    last_puts: BTreeSet<String>,
+struct Row {
+    desired: Option<Value>,
+    lane: usize,
+    queue: Queue,
+    is_in_flight: bool,
+    /// The one that the store has it under, possibly none of ours; 0 if the store lacks it.
+    lease: i64,
+    /// Of our last write.
+    revision: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// A new lease is needed.
     Grant,
-    /// The store is as desired.
+    /// Nothing can be done now: the store is as desired, or a transaction must land first.
     Idle,
     /// One transaction.
-    Write(Vec<Operation>),
+    Write {
+        number: u64,
+        operations: Vec<Operation>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Delete {
-        key: String,
-    },
-    Put {
-        key: String,
-        value: Vec<u8>,
-        lease: i64,
-    },
+pub enum Operation {
+    Delete { key: Key },
+    Put { key: Key, value: Value, lease: i64 },
 }
 
 impl Plan {
-    pub(super) fn new(last_prefixes: Vec<String>, keys_per_lease: usize) -> Self {
+    pub fn new(last_prefixes: Vec<String>, keys_per_lease: usize, operations_max: usize) -> Self {
         Self {
             last_prefixes,
-            keys_per_lease: keys_per_lease.max(1),
-            desired: BTreeMap::new(),
-            known: false,
-            stored: BTreeMap::new(),
-            leases: BTreeMap::new(),
-            dirty: Dirty::default(),
+            operations_max,
+            generation: 0,
+            rows: BTreeMap::new(),
+            lanes: Vec::new(),
+            lanes_by_name: BTreeMap::new(),
+            known: BTreeMap::new(),
+            turns: VecDeque::new(),
+            flights: Vec::new(),
+            flights_started: 0,
+            leases: Leases::new(keys_per_lease),
             contested: BTreeSet::new(),
         }
     }
 
-    pub(super) fn set(&mut self, mut desired: BTreeMap<String, Vec<u8>>) {
-        desired.retain(|key, value| fits(key, value));
-        let changed: Vec<String> = diff(&self.desired, &desired)
+    /// Replaces all that the lane desires, which lies under `prefixes` or was desired before.
+    pub fn set(&mut self, lane: &str, prefixes: &[String], table: BTreeMap<Key, Value>) {
+        self.generation += 1;
+        let lane = self.lane(lane);
+        let named = prefixes.iter().map(|it| (it.clone(), lane));
+        self.known.extend(named);
+        for key in self.undesired_in(lane, prefixes, &table) {
+            if let Some(row) = self.rows.get_mut(&key) {
+                row.desired = None;
+                row.lane = lane;
+            }
+            self.mark(&key);
+        }
+        let changes = table
             .into_iter()
-            .map(|change| match change {
-                Change::Delete(key) | Change::Put(key, _) => key,
-            })
-            .collect();
-        self.desired = desired;
+            .map(|(key, value)| Change::Put(key, value));
+        self.change(lane, changes.collect());
+    }
 
-        let first = !std::mem::replace(&mut self.known, true);
-        let unwanted = if first { self.unwanted() } else { Vec::new() };
-        for key in changed.into_iter().chain(unwanted) {
-            self.mark(key);
+    pub fn apply(&mut self, lane: &str, changes: Vec<Change<Key, Value>>) {
+        self.generation += 1;
+        let lane = self.lane(lane);
+        self.change(lane, changes);
+    }
+
+    pub fn handle_granted(&mut self, lease: i64) {
+        self.leases.add(lease);
+    }
+
+    /// The transaction `number` is in the store, as `revision`.
+    pub fn handle_written(&mut self, number: u64, revision: i64) {
+        let Some(index) = self.flights.iter().position(|it| it.number == number) else {
+            return;
+        };
+        for key in self.flights.swap_remove(index).keys {
+            let Some(row) = self.rows.get_mut(&key) else {
+                continue;
+            };
+            row.is_in_flight = false;
+            row.revision = revision;
+            self.drop_if_gone(&key);
         }
     }
 
-    pub(super) fn apply(&mut self, changes: Vec<Change<String, Vec<u8>>>) {
+    pub fn leases(&self) -> impl Iterator<Item = i64> {
+        self.leases.counts().keys().copied()
+    }
+
+    /// The last generation up to which everything is in the store.
+    pub fn settled_generation(&self) -> u64 {
+        let waiting = self.turns.iter().map(|it| &self.lanes[*it]);
+        let waiting = waiting.filter_map(Lane::oldest_generation);
+        let flying = self.flights.iter().filter_map(Flight::oldest_generation);
+        let oldest = waiting.chain(flying).min();
+        oldest.map_or(self.generation, |it| it - 1)
+    }
+
+    /// Transactions on their way.
+    pub fn flight_count(&self) -> usize {
+        self.flights.len()
+    }
+
+    fn change(&mut self, lane: usize, changes: Vec<Change<Key, Value>>) {
+        let mut changed = Vec::new();
         for change in changes {
-            let key = match change {
+            match change {
                 Change::Delete(key) => {
-                    self.desired.remove(&key);
-                    key
+                    let Some(row) = self.rows.get_mut(&key) else {
+                        continue;
+                    };
+                    row.desired = None;
+                    changed.push(key);
                 }
                 Change::Put(key, value) if fits(&key, &value) => {
-                    self.desired.insert(key.clone(), value);
-                    key
+                    let row = self.rows.entry(Arc::clone(&key)).or_default();
+                    row.lane = lane;
+                    if row.desired.as_ref() != Some(&value) {
+                        row.desired = Some(value);
+                        changed.push(key);
+                    }
                 }
-                Change::Put(..) => continue,
-            };
+                Change::Put(..) => (),
+            }
+        }
+        // Backwards, so that what lies below a key is there before what relies on it.
+        for key in changed.iter().rev() {
             self.mark(key);
         }
     }
 
-    /// Puts first, then deletes, then the puts that announce the rest.
-    pub(super) fn next(&self) -> Step {
-        let mut batch = Batch::new(self);
-        let puts = self.dirty.puts.iter().map(|key| (key, true));
-        let deletes = self.dirty.deletes.iter().map(|key| (key, false));
-        let last_puts = self.dirty.last_puts.iter().map(|key| (key, true));
-        for (key, put) in puts.chain(deletes).chain(last_puts) {
-            let added = match self.desired.get(key).filter(|_| put) {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            };
-            match added {
-                Added::Yes => (),
-                Added::NeedsLease if batch.operations.is_empty() => return Step::Grant,
-                Added::NeedsLease | Added::Full => break,
-            }
+    /// Keys that the store has under `prefixes`, or that the lane wanted, and that `table` lacks.
+    fn undesired_in(
+        &self,
+        lane: usize,
+        prefixes: &[String],
+        table: &BTreeMap<Key, Value>,
+    ) -> Vec<Key> {
+        let is_undesired = |key: &Key| !table.contains_key(key);
+        if self.lanes.len() == 1 {
+            // Also keys outside the prefixes.
+            let wanted =
+                |key: &Key, row: &Row| row.desired.is_some() || self.lane_of(key) == Some(lane);
+            let keys = self.rows.iter().filter(|(key, row)| wanted(key, row));
+            return keys
+                .map(|it| it.0)
+                .filter(|it| is_undesired(it))
+                .cloned()
+                .collect();
         }
-        if batch.operations.is_empty() {
-            Step::Idle
-        } else {
-            Step::Write(batch.operations)
+        let mut keys = Vec::new();
+        for prefix in prefixes {
+            let start = Bound::Included(prefix.as_str());
+            let from_prefix = self.rows.range::<str, _>((start, Bound::Unbounded));
+            let covered = from_prefix.take_while(|(key, _)| covers(prefix, key));
+            keys.extend(
+                covered
+                    .map(|it| it.0)
+                    .filter(|it| is_undesired(it))
+                    .cloned(),
+            );
         }
+        keys
     }
 
-    pub(super) fn handle_granted(&mut self, lease: i64) {
-        self.leases.insert(lease, 0);
+    fn lane(&mut self, name: &str) -> usize {
+        if let Some(lane) = self.lanes_by_name.get(name) {
+            return *lane;
+        }
+        let lane = self.lanes.len();
+        self.lanes.push(Lane::default());
+        self.lanes_by_name.insert(name.to_owned(), lane);
+        lane
     }
 
-    pub(super) fn handle_written(&mut self, operations: Vec<Operation>) {
-        for operation in operations {
-            match operation {
-                Operation::Delete { key } => {
-                    self.dirty.remove(&key);
-                    self.release(&key);
-                }
-                Operation::Put { key, lease, .. } => {
-                    self.dirty.remove(&key);
-                    self.release(&key);
-                    *self.leases.entry(lease).or_default() += 1;
-                    self.stored.insert(key, lease);
-                }
-            }
-        }
+    /// Whose key it is, if every desired key around it is known.
+    fn lane_of(&self, key: &str) -> Option<usize> {
+        let up_to_key = (Bound::Unbounded, Bound::Included(key));
+        let candidates = self.known.range::<str, _>(up_to_key).rev();
+        let mut covering = candidates.filter(|(prefix, _)| covers(prefix, key));
+        covering.next().map(|it| *it.1)
     }
 
-    /// Takes in what a new connection found: the keys under the owned prefixes, each with its lease,
-    /// and which of our leases are alive. Whatever is not certainly as desired is written again.
-    pub(super) fn handle_found(&mut self, found: BTreeMap<String, i64>, alive: &BTreeSet<i64>) {
-        self.leases = alive.iter().map(|lease| (*lease, 0)).collect();
-        for lease in found.values() {
-            if let Some(count) = self.leases.get_mut(lease) {
-                *count += 1;
-            }
-        }
-        let lost = self.desired.keys().filter(|key| {
-            let lease = found.get(*key);
-            !lease.is_some_and(|it| self.leases.contains_key(it))
-        });
-        let lost: Vec<String> = lost.cloned().collect();
-        self.stored = found;
-
-        for key in lost.into_iter().chain(self.unwanted()) {
-            self.mark(key);
-        }
-    }
-
-    /// Somebody else deleted `key`, or its lease ended.
-    pub(super) fn handle_deleted(&mut self, key: &str) {
-        self.release(key);
-        self.dirty.deletes.remove(key);
-        if self.desired.contains_key(key) {
-            self.mark(key.to_owned());
-        }
-    }
-
-    /// Somebody put `value` under `key`, maybe we. The answer waits for [`reassert`](Self::reassert).
-    pub(super) fn handle_put(&mut self, key: &str, value: &[u8]) {
-        let is_as_desired = match self.desired.get(key) {
-            Some(desired) => desired == value,
-            None => !self.known,
+    /// Queues a key to be put, or to be deleted if nobody wants it.
+    fn mark(&mut self, key: &Key) {
+        let Some(row) = self.rows.get_mut(key) else {
+            return;
         };
-        if is_as_desired {
-            self.contested.remove(key);
-        } else {
-            self.contested.insert(key.to_owned());
-        }
-    }
-
-    /// Puts again what others changed. To be called now and then: two writers that want different
-    /// things would otherwise fight as fast as the store can.
-    pub(super) fn reassert(&mut self) {
-        for key in std::mem::take(&mut self.contested) {
-            self.mark(key);
-        }
-    }
-
-    pub(super) fn leases(&self) -> impl Iterator<Item = i64> {
-        self.leases.keys().copied()
-    }
-
-    fn unwanted(&self) -> Vec<String> {
-        if !self.known {
-            return Vec::new();
-        }
-        self.stored
-            .keys()
-            .filter(|key| !self.desired.contains_key(*key))
-            .cloned()
-            .collect()
-    }
-
-    fn mark(&mut self, key: String) {
-        self.dirty.remove(&key);
-        let list = if !self.desired.contains_key(&key) {
-            &mut self.dirty.deletes
-        } else if self
-            .last_prefixes
-            .iter()
-            .any(|it| key.starts_with(it.as_str()))
-        {
-            &mut self.dirty.last_puts
-        } else {
-            &mut self.dirty.puts
+        let announces = |it: &String| key.starts_with(it.as_str());
+        let queue = match row.desired {
+            None => Queue::Deletes,
+            Some(_) if self.last_prefixes.iter().any(announces) => Queue::Announcements,
+            Some(_) => Queue::Puts,
         };
-        list.insert(key);
-    }
-
-    fn release(&mut self, key: &str) {
-        if let Some(lease) = self.stored.remove(key)
-            && let Some(count) = self.leases.get_mut(&lease)
-        {
-            *count = count.saturating_sub(1);
+        if row.queue == queue {
+            return;
         }
-    }
-}
-
-impl Dirty {
-    fn remove(&mut self, key: &str) {
-        self.puts.remove(key);
-        self.deletes.remove(key);
-        self.last_puts.remove(key);
-    }
-}
-
-/// One transaction being filled.
-struct Batch<'a> {
-    plan: &'a Plan,
-    operations: Vec<Operation>,
-    bytes: usize,
-    /// Leases with room for more keys, and how much.
-    room: BTreeMap<i64, usize>,
-}
-
-enum Added {
-    Full,
-    NeedsLease,
-    Yes,
-}
-
-impl<'a> Batch<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let room = plan.leases.iter().filter_map(|(lease, count)| {
-            let room = plan.keys_per_lease.checked_sub(*count)?;
-            (0 < room).then_some((*lease, room))
-        });
-        Self {
-            operations: Vec::new(),
-            bytes: 0,
-            room: room.collect(),
-            plan,
-        }
-    }
-
-    fn put(&mut self, key: &str, value: &[u8]) -> Added {
-        if !self.fits(key.len() + value.len()) {
-            return Added::Full;
-        }
-        let Some(lease) = self.lease(key) else {
-            return Added::NeedsLease;
+        row.queue = queue;
+        let number = row.lane;
+        let lane = &mut self.lanes[number];
+        let item = Item {
+            generation: self.generation,
+            key: Arc::clone(key),
         };
-        self.bytes += key.len() + value.len();
-        self.operations.push(Operation::Put {
-            key: key.to_owned(),
-            value: value.to_vec(),
-            lease,
-        });
-        Added::Yes
-    }
-
-    fn delete(&mut self, key: &str) -> Added {
-        if !self.fits(key.len()) {
-            return Added::Full;
+        lane.push(queue, item);
+        if !std::mem::replace(&mut lane.is_waiting, true) {
+            self.turns.push_back(number);
         }
-        self.bytes += key.len();
-        self.operations.push(Operation::Delete {
-            key: key.to_owned(),
-        });
-        Added::Yes
-    }
-
-    fn fits(&self, bytes: usize) -> bool {
-        self.operations.is_empty()
-            || (self.operations.len() < BATCH_OPERATIONS_MAX
-                && self.bytes + bytes <= BATCH_BYTES_MAX)
-    }
-
-    /// The key's own lease if it has one of ours, or the first with room.
-    fn lease(&mut self, key: &str) -> Option<i64> {
-        let own = self
-            .plan
-            .stored
-            .get(key)
-            .filter(|it| self.plan.leases.contains_key(it));
-        if let Some(lease) = own {
-            return Some(*lease);
-        }
-
-        let mut slot = self.room.first_entry()?;
-        let lease = *slot.key();
-        *slot.get_mut() -= 1;
-        if *slot.get() == 0 {
-            slot.remove();
-        }
-        Some(lease)
     }
 }
 

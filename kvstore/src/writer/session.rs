@@ -1,26 +1,31 @@
 //! Carries out a plan: connects, finds out what is there, and writes step by step.
 
+mod access;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use etcd_client::{
-    Client, Error, Event, EventType, GetOptions, LeaseClient, PutOptions, Txn, TxnOp,
-    WatchFilterType, WatchStream,
-};
+use etcd_client::{Client, Error, Event, EventType, LeaseClient, WatchFilterType};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::plan::{Operation, Plan, Step};
+use super::plan::{Plan, Step};
 use super::{Command, Options, Progress};
 use crate::backoff::Backoff;
-use crate::follower::{MESSAGE_BYTES_MAX, Span, open_watch};
+use crate::follower::{Span, covers, open_watch};
 use crate::store::{Loss, Store};
+use access::{Landed, Landing, Meddling, list, write};
 
-/// Keys per page when looking at what is there.
-const PAGE_KEYS: i64 = 4_096;
+/// Transactions on their way to a store elsewhere: enough to hide a round trip of some milliseconds,
+/// and few enough that a slow store is not buried.
+const FLIGHTS_MAX: usize = 8;
+
+/// Commands taken in between two transactions, so that many small ones become one transaction.
+const COMMANDS_PER_STEP_MAX: usize = 32;
 
 /// Leases asked about at a time.
 const LEASE_REQUESTS_MAX: usize = 16;
@@ -38,8 +43,16 @@ pub(super) struct Session {
     plan: Plan,
     commands: mpsc::Receiver<Command>,
     progress: watch::Sender<Progress>,
-    /// Generations that the plan has taken in.
-    generation: u64,
+    /// Connections that were lost before this one.
+    losses: usize,
+}
+
+/// What a step came to.
+enum Stepped {
+    Done,
+    /// There is nothing to do now.
+    Not,
+    Started(Landing),
 }
 
 /// Why a connection, or all writing, is over.
@@ -71,7 +84,7 @@ impl Session {
             plan,
             commands,
             progress,
-            generation: 0,
+            losses: 0,
         }
     }
 
@@ -87,6 +100,7 @@ impl Session {
             if self.progress.borrow().connected {
                 backoff.reset();
             }
+            self.losses = self.losses.wrapping_add(1);
             tracing::debug!(problem, "lost the store");
             self.progress.send_modify(|it| {
                 it.connected = false;
@@ -103,7 +117,8 @@ impl Session {
     async fn connection(&mut self) -> Result<Infallible, End> {
         let link = self.options.link;
         let store = self.store.clone();
-        let client = self.take_commands_until(store.connect(&link)).await?;
+        let connecting = store.connect_beginning_at(self.losses, &link);
+        let client = self.take_commands_until(connecting).await?;
         let client = client.map_err(|it| End::Lost(it.reason))?;
 
         let probe_key = self
@@ -123,26 +138,35 @@ impl Session {
             it.problem = None;
         });
 
+        let mut flights: FuturesUnordered<Landing> = FuturesUnordered::new();
         let mut renewal = timer(self.options.lease_ttl / RENEWALS_PER_TTL);
         let mut reassertion = timer(REASSERT_INTERVAL);
         loop {
-            let busy = self.step(&mut client).await?;
-            if !busy {
-                self.publish_settled();
-            }
+            self.take_waiting_commands(&mut client).await?;
+            let busy = match self.step(&mut client).await? {
+                Stepped::Done => true,
+                Stepped::Not => false,
+                Stepped::Started(landing) => {
+                    flights.push(landing);
+                    true
+                }
+            };
+            self.publish_settled();
 
             // While there is work, what else is due is done only if it need not be waited for.
             let idle = async {
-                if !busy {
-                    std::future::pending::<()>().await;
+                match busy {
+                    true => tokio::task::yield_now().await,
+                    false => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 _ = renewal.tick() => self.renew(client.lease_client()).await?,
-                command = self.commands.recv() => self.handle_command(command, Some(&mut client)).await?,
+                Some(landed) = flights.next() => self.handle_landed(landed?),
                 events = meddling.next() => self.handle_events(&events?),
                 _ = reassertion.tick() => self.plan.reassert(),
+                command = self.commands.recv() => self.handle_command(command, Some(&mut client)).await?,
                 () = idle => (),
             }
         }
@@ -163,34 +187,62 @@ impl Session {
             return Ok(Meddling(None));
         }
         let start_revisions = vec![revision + 1; self.spans.len()];
-        // Under a prefix our own writes would come back to us, all of them.
+        let reasserted = &self.options.reasserted_prefixes;
+        // Elsewhere under a prefix our own writes would come back to us, all of them.
         let filters = |span: &Span| -> &'static [WatchFilterType] {
-            if span.is_one_key() {
+            let start = std::str::from_utf8(span.start()).unwrap_or_default();
+            if span.is_one_key() || reasserted.iter().any(|it| covers(it, start)) {
                 &[]
             } else {
                 &[WatchFilterType::NoPut]
             }
         };
-        let stream = open_watch(client, &self.spans, &start_revisions, filters).await?;
+        let spans = &self.spans;
+        let stream = open_watch(client, spans, &start_revisions, &BTreeSet::new(), filters).await?;
         Ok(Meddling(Some(stream)))
     }
 
-    /// Carries out one step; false if there is nothing to do.
-    async fn step(&mut self, client: &mut Client) -> Result<bool, End> {
-        match self.plan.next() {
-            Step::Idle => return Ok(false),
+    /// Carries out one step, or as much of it as need not be waited for.
+    async fn step(&mut self, client: &mut Client) -> Result<Stepped, End> {
+        if FLIGHTS_MAX <= self.plan.flight_count() {
+            return Ok(Stepped::Not);
+        }
+        match self.plan.next_step() {
+            Step::Idle => return Ok(Stepped::Not),
             Step::Grant => {
                 let ttl = i64::try_from(self.options.lease_ttl.as_secs()).unwrap_or(i64::MAX);
                 let lease = client.lease_grant(ttl, None).await?.id();
                 self.plan.handle_granted(lease);
             }
-            Step::Write(operations) => {
-                let requests: Vec<TxnOp> = operations.iter().map(request).collect();
-                client.txn(Txn::new().and_then(requests)).await?;
-                self.plan.handle_written(operations);
+            Step::Write { number, operations } => match &self.store {
+                Store::Local(local) => {
+                    let operations = operations.into_iter().map(Into::into).collect();
+                    let written = local.write(operations).await;
+                    let revision = written.map_err(|it| End::Lost(it.message().to_owned()))?;
+                    self.plan.handle_written(number, revision);
+                }
+                Store::Etcd(_) => {
+                    return Ok(Stepped::Started(write(client, number, &operations)));
+                }
+            },
+        }
+        Ok(Stepped::Done)
+    }
+
+    fn handle_landed(&mut self, landed: Landed) {
+        self.plan.handle_written(landed.number, landed.revision);
+    }
+
+    /// Takes in commands that are there already, so that they are written together.
+    async fn take_waiting_commands(&mut self, client: &mut Client) -> Result<(), End> {
+        for _ in 0..COMMANDS_PER_STEP_MAX {
+            match self.commands.try_recv() {
+                Ok(command) => self.handle_command(Some(command), Some(client)).await?,
+                Err(mpsc::error::TryRecvError::Empty) => return Ok(()),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Err(End::Stopped),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// `client` is absent while there is no connection.
@@ -200,8 +252,15 @@ impl Session {
         client: Option<&mut Client>,
     ) -> Result<(), End> {
         match command {
-            Some(Command::Apply(changes)) => self.plan.apply(changes),
-            Some(Command::Set(desired)) => self.plan.set(desired),
+            Some(Command::Apply { lane, changes }) => self.plan.apply(&lane, changes),
+            Some(Command::Set {
+                lane,
+                prefixes,
+                table,
+            }) => {
+                let prefixes = prefixes.as_ref().unwrap_or(&self.options.owned_prefixes);
+                self.plan.set(&lane, prefixes, table);
+            }
             Some(Command::Withdraw(done)) => {
                 if let Some(client) = client {
                     for lease in self.plan.leases() {
@@ -214,7 +273,6 @@ impl Session {
             }
             None => return Err(End::Stopped),
         }
-        self.generation += 1;
         Ok(())
     }
 
@@ -224,7 +282,7 @@ impl Session {
                 continue;
             };
             match event.event_type() {
-                EventType::Delete => self.plan.handle_deleted(key),
+                EventType::Delete => self.plan.handle_deleted(key, kv.mod_revision()),
                 EventType::Put => self.plan.handle_put(key, kv.value()),
             }
         }
@@ -270,9 +328,10 @@ impl Session {
     }
 
     fn publish_settled(&self) {
+        let settled = self.plan.settled_generation();
         self.progress.send_if_modified(|it| {
-            let changed = it.settled_generation < self.generation;
-            it.settled_generation = self.generation;
+            let changed = it.settled_generation < settled;
+            it.settled_generation = settled.max(it.settled_generation);
             changed
         });
     }
@@ -284,67 +343,4 @@ fn timer(period: Duration) -> Interval {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval.reset();
     interval
-}
-
-/// Deletions under the owned prefixes, and any change of the owned keys; our own included.
-struct Meddling(Option<WatchStream>);
-
-impl Meddling {
-    async fn next(&mut self) -> Result<Vec<Event>, End> {
-        let Some(stream) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        match stream.message().await? {
-            Some(message) if message.canceled() => Err(End::Lost(format!(
-                "the store canceled the watch: {}",
-                message.cancel_reason()
-            ))),
-            Some(message) => Ok(message.events().to_vec()),
-            None => Err(End::Lost("the store ended the watch".into())),
-        }
-    }
-}
-
-/// Adds the keys of `span` and their leases to `found`. The first page sets the revision for all.
-async fn list(
-    client: &Client,
-    span: &Span,
-    revision: &mut i64,
-    found: &mut BTreeMap<String, i64>,
-) -> Result<(), End> {
-    let mut kv = client
-        .kv_client()
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let mut start = span.start().to_vec();
-    loop {
-        let options = GetOptions::new()
-            .with_range(span.end())
-            .with_limit(PAGE_KEYS)
-            .with_revision(*revision)
-            .with_keys_only();
-        let page = kv.get(start, Some(options)).await?;
-        if *revision == 0 {
-            *revision = page.header().map_or(0, |it| it.revision());
-        }
-        for kv in page.kvs() {
-            if let Ok(key) = kv.key_str() {
-                found.insert(key.to_owned(), kv.lease());
-            }
-        }
-        let (true, Some(last)) = (page.more(), page.kvs().last()) else {
-            return Ok(());
-        };
-        start = [last.key(), &[0]].concat();
-    }
-}
-
-fn request(operation: &Operation) -> TxnOp {
-    match operation {
-        Operation::Delete { key } => TxnOp::delete(key.as_str(), None),
-        Operation::Put { key, value, lease } => TxnOp::put(
-            key.as_str(),
-            value.as_slice(),
-            Some(PutOptions::new().with_lease(*lease)),
-        ),
-    }
 }

@@ -1,25 +1,21 @@
 //! What users may do, with the users and roles that Cilium sets up for cluster `alpha`: the embedded
-//! server's rules beside those of Debian's etcd.
+//! server beside Debian's etcd.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use etcd_client::{
-    Client, Compare, CompareOp, DeleteOptions, Error, GetOptions, PutOptions, Txn, TxnOp,
-    WatchOptions,
+    Client, Compare, CompareOp, DeleteOptions, Error, GetOptions, Permission, PutOptions, Txn,
+    TxnOp, UserAddOptions, WatchOptions,
 };
-use kvstore::access::{Permission, Rule, Rules, Users};
 use kvstore::config::EtcdConfig;
 use kvstore::follower::{Change, Follower, Options, Update};
-use kvstore::mvcc::KeyRange;
-use kvstore::server::ServerTls;
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Embedded, Etcd, HANG, Kind, eventually, loopback, options};
+use crate::support::{Embedded, Etcd, HANG, Kind, eventually, loopback, options, patient};
 use crate::tls::Files;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +87,9 @@ async fn refuses_what_a_role_does_not_permit(kind: Kind) {
     admin.put("cilium/state/leased", "1", leased).await.unwrap();
 
     for (user, range, permitted) in [
+        (BY_PASSWORD, ("cilium/state/", "cilium/state0"), true),
+        (BY_PASSWORD, ("cilium/state/", "\0"), false),
+        (BY_PASSWORD, ("cilium/cache/", "cilium/cache0"), false),
         ("remote", ("cilium/state/", "cilium/state0"), true),
         ("remote", ("cilium/state/a", "cilium/state/b"), true),
         ("remote", (CONFIG, ""), true),
@@ -135,7 +134,7 @@ async fn refuses_what_a_role_does_not_permit(kind: Kind) {
         );
     }
 
-    for user in ["remote", "local-alpha", "nobody"] {
+    for user in [BY_PASSWORD, "remote", "local-alpha", "nobody"] {
         refuses_writes(kind, user, cluster.client(user).await, lease).await;
     }
     assert_eq!(admin.get(STATE, None).await.unwrap().kvs()[0].value(), b"1");
@@ -166,30 +165,12 @@ async fn refuses_writes(kind: Kind, user: &str, mut client: Client, lease: i64) 
     check(revoke, false, &format!("{user} revokes"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keeps_leases_and_the_past_from_readers() {
-    let cluster = Cluster::start(Kind::Embedded).await;
-    for user in ["remote", "nobody"] {
-        let mut client = cluster.client(user).await;
-        check(client.lease_grant(60, None).await, false, user);
-        check(client.lease_keep_alive(1).await.map(|_| ()), false, user);
-        check(client.leases().await, false, user);
-        check(client.lease_time_to_live(1, None).await, false, user);
-        check(client.compact(1, None).await, false, user);
-        check(client.defragment().await, false, user);
-        check(client.hash().await, false, user);
-        let known = user == "remote";
-        check(client.status().await, known, user);
-        check(client.member_list().await, known, user);
-    }
-}
-
-const CONFIG: &str = "cilium/cluster-config/alpha";
-const STATE: &str = "cilium/state/nodes/v1/alpha/node-1";
+pub(crate) const CONFIG: &str = "cilium/cluster-config/alpha";
+pub(crate) const STATE: &str = "cilium/state/nodes/v1/alpha/node-1";
 const SYNCED: &str = "cilium/synced/alpha/cilium/state/nodes/v1";
 
 #[track_caller]
-fn check<T>(result: Result<T, Error>, permitted: bool, what: &str) {
+pub(crate) fn check<T>(result: Result<T, Error>, permitted: bool, what: &str) {
     match result {
         Ok(_) => assert!(permitted, "{what}: permitted"),
         Err(Error::GRpcStatus(status)) => {
@@ -201,21 +182,26 @@ fn check<T>(result: Result<T, Error>, permitted: bool, what: &str) {
     }
 }
 
+/// The user `remote`, known by its password beside the certificate of nobody.
+pub(crate) const BY_PASSWORD: &str = "nobody with remote's password";
+
+const PASSWORD: &str = "not on any wire";
+
 /// A store with the users of cluster `alpha`.
-struct Cluster {
+pub(crate) struct Cluster {
     files: Files,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Serves until it is dropped.
-    _server: Server,
+    server: Server,
 }
 
 enum Server {
-    Embedded { _server: Embedded },
+    Embedded(Embedded),
     Etcd { _server: Etcd },
 }
 
 impl Cluster {
-    async fn start(kind: Kind) -> Self {
+    pub(crate) async fn start(kind: Kind) -> Self {
         kvstore::tls::install_provider();
         let files = Files::new();
         files.ca("ca");
@@ -233,41 +219,69 @@ impl Cluster {
         }
         let (address, server) = match kind {
             Kind::Embedded => {
-                let tls = ServerTls {
-                    rules: rules(),
-                    ..files.server_tls()
-                };
                 let server = Embedded::start_with(kvstore::server::Options {
-                    tls: Some(tls),
+                    tls: Some(files.server_tls()),
                     ..options(loopback(0))
                 })
                 .await;
-                (server.address, Server::Embedded { _server: server })
+                (server.address, Server::Embedded(server))
             }
             Kind::Etcd => {
-                let server = etcd(&files).await;
+                let directory = files.shown();
+                let arguments = [
+                    format!("--cert-file={directory}/server.crt"),
+                    format!("--key-file={directory}/server.key"),
+                    format!("--trusted-ca-file={directory}/ca.crt"),
+                    "--client-cert-auth".to_owned(),
+                ];
+                let server = Etcd::start_secure(&arguments).await;
                 (server.address, Server::Etcd { _server: server })
             }
         };
-        Self {
+        let cluster = Self {
             files,
             address,
-            _server: server,
-        }
+            server,
+        };
+        eventually("the store answers", async || {
+            let client = cluster.store("root").connect(&patient()).await;
+            match client {
+                Ok(mut client) => client.get("ready", None).await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+        set_up(cluster.client("root").await).await.unwrap();
+        cluster
     }
 
-    fn store(&self, user: &str) -> Store {
+    pub(crate) fn store(&self, user: &str) -> Store {
         let directory = self.files.shown();
+        let (user, password) = if user == BY_PASSWORD {
+            let password = format!("username: remote\npassword: {PASSWORD}\n");
+            ("nobody", password)
+        } else {
+            (user, String::new())
+        };
         let text = format!(
             "endpoints: ['https://{}']\ntrusted-ca-file: {directory}/ca.crt\n\
-             cert-file: {directory}/{user}.crt\nkey-file: {directory}/{user}.key",
+             cert-file: {directory}/{user}.crt\nkey-file: {directory}/{user}.key\n{password}",
             self.address
         );
         Store::Etcd(EtcdConfig::parse(&text, Path::new("test")).unwrap())
     }
 
-    async fn client(&self, user: &str) -> Client {
-        self.store(user).connect(&Link::default()).await.unwrap()
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        self.store(user).connect(&patient()).await.unwrap()
+    }
+
+    /// The way to the embedded server that its own process has.
+    pub(crate) async fn local(&self) -> Client {
+        let Server::Embedded(server) = &self.server else {
+            panic!("only the embedded server has one");
+        };
+        let local = Store::Local(server.local.clone());
+        local.connect(&patient()).await.unwrap()
     }
 }
 
@@ -285,68 +299,30 @@ const REMOTE: [(&str, &str); 4] = [
     ("cilium/synced/alpha/", "cilium/synced/alpha0"),
 ];
 
-fn rules() -> Rules {
-    let reading = |ranges: [(&str, &str); 4]| {
-        Permission::reading(
-            ranges.map(|(key, end)| KeyRange::of_request(key.as_bytes(), end.as_bytes())),
-        )
-    };
-    let users = [
-        ("root", Permission::everything()),
-        ("admin-alpha", Permission::everything()),
-        ("local-alpha", reading(LOCAL)),
-        ("remote", reading(REMOTE)),
-    ];
-    let rules = users.map(|(user, permission)| Rule {
-        users: Users::Named(user.to_owned()),
-        permission,
-    });
-    Rules::new(rules.into())
-}
-
-/// Debian's etcd, brought by `etcdctl` to what Cilium's initialisation leaves.
-async fn etcd(files: &Files) -> Etcd {
-    let directory = files.shown();
-    let arguments = [
-        format!("--cert-file={directory}/server.crt"),
-        format!("--key-file={directory}/server.key"),
-        format!("--trusted-ca-file={directory}/ca.crt"),
-        "--client-cert-auth".to_owned(),
-    ];
-    let server = Etcd::start_secure(&arguments).await;
-    let run = |arguments: &[&str]| {
-        let status = Command::new("/usr/bin/etcdctl")
-            .env("ETCDCTL_API", "3")
-            .arg(format!("--endpoints={}", server.address))
-            .arg(format!("--cacert={directory}/ca.crt"))
-            .arg(format!("--cert={directory}/root.crt"))
-            .arg(format!("--key={directory}/root.key"))
-            .args(arguments)
-            .output()
-            .unwrap();
-        status.status.success()
-    };
-    eventually("etcd answers", async || run(&["get", "ready"])).await;
-
+/// Brings a store to what Cilium's initialisation leaves.
+async fn set_up(mut root: Client) -> Result<(), Error> {
     for (role, ranges) in [("local", LOCAL), ("remote", REMOTE)] {
-        assert!(run(&["role", "add", role]));
+        root.role_add(role).await?;
         for (key, end) in ranges {
-            let arguments = ["role", "grant-permission", role, "read", key, end];
-            let count = if end.is_empty() { 5 } else { 6 };
-            assert!(run(&arguments[..count]));
+            let permission = Permission::read(key).with_range_end(end);
+            root.role_grant_permission(role, permission).await?;
         }
     }
-    // etcd makes the role `root` together with authentication, or here.
-    run(&["role", "add", "root"]);
     for (user, role) in [
         ("root", "root"),
         ("admin-alpha", "root"),
         ("local-alpha", "local"),
         ("remote", "remote"),
     ] {
-        assert!(run(&["user", "add", user, "--no-password"]));
-        assert!(run(&["user", "grant-role", user, role]));
+        // Only one of them has a password; all have a certificate.
+        let options = UserAddOptions::new();
+        if user == "remote" {
+            root.user_add(user, PASSWORD, Some(options)).await?;
+        } else {
+            root.user_add(user, "", Some(options.with_no_pwd())).await?;
+        }
+        root.user_grant_role(user, role).await?;
     }
-    assert!(run(&["auth", "enable"]));
-    server
+    root.auth_enable().await?;
+    Ok(())
 }

@@ -1,11 +1,12 @@
 //! A follower never misses, repeats or invents anything, against our server and against etcd's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Txn, TxnOp};
 use kvstore::follower::{Change, Follower, Options, Record, Update};
 use kvstore::store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Embedded, Etcd, HANG, Kind, Running, Wire, store};
@@ -202,6 +203,63 @@ async fn lists_again_if_what_it_missed_is_compacted(kind: Kind) {
     wire.heal();
 
     expect_connected_and_listed(&mut updates, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_a_list_page_by_page_in_the_order_of_the_prefixes_embedded() {
+    tells_a_list_page_by_page_in_the_order_of_the_prefixes(Kind::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_a_list_page_by_page_in_the_order_of_the_prefixes_etcd() {
+    tells_a_list_page_by_page_in_the_order_of_the_prefixes(Kind::Etcd).await;
+}
+
+async fn tells_a_list_page_by_page_in_the_order_of_the_prefixes(kind: Kind) {
+    let server = Running::start(kind).await;
+    let mut client = server.client().await;
+    for number in 0..25 {
+        write(&mut client, &format!("z/{number:02}"), "1").await;
+    }
+    write(&mut client, "a/last", "1").await;
+    write(&mut client, "b/between", "1").await;
+    let (sender, mut updates) = mpsc::channel(4);
+    let prefixes = vec!["z/".into(), "a/last".into()];
+    let options = Options {
+        page_keys: 10,
+        is_paged: true,
+        lists: Some(Arc::new(Semaphore::new(1))),
+        ..Options::default()
+    };
+    tokio::spawn(Follower::new(store(server.address()), prefixes, options).run(sender));
+
+    assert!(matches!(next(&mut updates).await, Update::Connected { .. }));
+    let mut keys = Vec::new();
+    let mut sizes = Vec::new();
+    loop {
+        let (records, is_end) = match next(&mut updates).await {
+            Update::Page(records) => (records, false),
+            Update::Listed(records) => (records, true),
+            update @ (Update::Changed(_) | Update::Connected { .. } | Update::Lost { .. }) => {
+                panic!("{update:?}")
+            }
+        };
+        sizes.push(records.len());
+        keys.extend(records.into_iter().map(|it| it.key));
+        if is_end {
+            break;
+        }
+    }
+    assert_eq!(sizes, [10, 10, 6], "the ends of short prefixes go together");
+    let expected = (0..25).map(|it| format!("z/{it:02}"));
+    assert_eq!(
+        keys,
+        expected.chain(["a/last".to_owned()]).collect::<Vec<_>>()
+    );
+
+    let revision = write(&mut client, "a/last", "2").await;
+    let change = next(&mut updates).await;
+    assert_eq!(change, Update::Changed(vec![put("a/last", "2", revision)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

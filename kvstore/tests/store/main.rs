@@ -9,10 +9,19 @@
 )]
 
 mod access;
+mod advisories;
+mod alike;
+mod auth;
 mod differential;
 mod etcdctl;
 mod follower;
+mod likeness;
+mod limits;
+mod members;
+mod queues;
+mod rotation;
 mod server;
+mod session;
 mod support;
 mod tls;
 mod watch;

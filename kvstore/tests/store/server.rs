@@ -218,6 +218,38 @@ async fn answers_plain_http_for_health_and_version() {
 }
 
 #[tokio::test]
+async fn shows_metrics_under_etcds_names() {
+    let server = Embedded::start().await;
+    let mut client = store(server.address)
+        .connect(&Link::default())
+        .await
+        .unwrap();
+    client.put("key", "value", None).await.unwrap();
+    client.put("", "value", None).await.unwrap_err();
+    let mut watch = client.watch("key", None).await.unwrap();
+    assert!(watch.message().await.unwrap().unwrap().created());
+
+    let page = http(server.address, "/metrics").await;
+
+    for line in [
+        "etcd_server_has_leader 1",
+        "etcd_server_version{server_version=\"3.4.23\"} 1",
+        "etcd_mvcc_db_total_size_in_bytes 258",
+        "etcd_debugging_mvcc_keys_total 1",
+        "etcd_debugging_mvcc_current_revision 2",
+        "etcd_debugging_mvcc_watcher_total 1",
+        "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Put\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+        "grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"Put\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+        "grpc_server_started_total{grpc_method=\"Watch\",\
+         grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"} 1",
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is not in {page}");
+    }
+}
+
+#[tokio::test]
 async fn ends_streams_and_connections_when_it_stops() {
     let server = Embedded::start().await;
     let address = server.address;
@@ -249,7 +281,7 @@ async fn survives_a_peer_that_says_nothing() {
     assert_ne!(loopback(0), server.address);
 }
 
-async fn http(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn http(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

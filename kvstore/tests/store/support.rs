@@ -19,6 +19,14 @@ use tokio::task::JoinHandle;
 /// Generous: exceeding it means that something hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
+/// For tests that measure nothing: on a busy machine even a login can take long.
+pub(crate) fn patient() -> Link {
+    Link {
+        connect_timeout: HANG,
+        ..Link::default()
+    }
+}
+
 /// What every test of clients runs against.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
@@ -44,6 +52,14 @@ impl Running {
         match self {
             Self::Embedded(it) => it.address,
             Self::Etcd(it) => it.address,
+        }
+    }
+
+    /// Where other members would find it.
+    pub(crate) fn peer_url(&self) -> Option<String> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Etcd(it) => Some(format!("http://{}", it.peer)),
         }
     }
 
@@ -274,7 +290,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
         .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     std::net::TcpListener::bind(loopback(0))
         .unwrap()
         .local_addr()

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kvstore::access::{Permission, Rule, Rules, Users};
 use kvstore::config::EtcdConfig;
 use kvstore::server::{Server, ServerTls};
 use kvstore::store::{Link, Store};
@@ -195,10 +194,6 @@ impl Files {
             cert: self.path("server.crt"),
             key: self.path("server.key"),
             client_ca: self.path("ca.crt"),
-            rules: Rules::new(vec![Rule {
-                users: Users::Prefixed(String::new()),
-                permission: Permission::everything(),
-            }]),
         }
     }
 

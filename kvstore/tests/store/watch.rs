@@ -6,9 +6,10 @@ use etcd_client::{
     Compare, CompareOp, EventType, Txn, TxnOp, WatchFilterType, WatchOptions, WatchResponse,
     WatchStream,
 };
-use kvstore::store::Link;
+use kvstore::store::{Link, Store};
 use tokio::time::timeout;
 
+use crate::server::http;
 use crate::support::{Embedded, HANG, store};
 
 #[tokio::test]
@@ -81,7 +82,9 @@ async fn resumes_without_gap_or_repetition_under_concurrent_writers() {
 
 #[tokio::test]
 async fn brings_a_slow_reader_up_to_date_from_history() {
-    const WRITES: usize = 30_000;
+    const WRITES: usize = 100_000;
+    /// What may be on its way: two or three steps.
+    const PENDING_MAX: usize = 3_500;
     let server = Embedded::start().await;
     let mut client = store(server.address)
         .connect(&Link::default())
@@ -93,24 +96,79 @@ async fn brings_a_slow_reader_up_to_date_from_history() {
         .unwrap();
     assert!(next(&mut watch).await.created());
 
-    for chunk in (0..WRITES).collect::<Vec<_>>().chunks(100) {
+    let mut most_pending = 0;
+    for (number, chunk) in (0..WRITES).collect::<Vec<_>>().chunks(100).enumerate() {
         let puts: Vec<TxnOp> = chunk
             .iter()
             .map(|it| TxnOp::put(format!("k{it}"), vec![b'x'; 200], None))
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
+        if number % 50 == 0 {
+            most_pending = most_pending.max(pending(&server).await);
+        }
     }
+    assert!((1..=PENDING_MAX).contains(&most_pending), "{most_pending}");
 
     let mut seen = BTreeSet::new();
     let mut last_revision = 1;
     while seen.len() < WRITES {
-        for event in next(&mut watch).await.events() {
+        let message = next(&mut watch).await;
+        assert!(!message.canceled(), "history still has everything");
+        for event in message.events() {
             let kv = event.kv().unwrap();
             assert!(last_revision <= kv.mod_revision() && kv.mod_revision() <= last_revision + 1);
             last_revision = kv.mod_revision();
             assert!(seen.insert(kv.key().to_vec()), "an event came twice");
         }
     }
+}
+
+/// Events that are neither in history nor with the client.
+async fn pending(server: &Embedded) -> usize {
+    let page = http(server.address, "/metrics").await;
+    let mut lines = page.lines();
+    let value = lines.find_map(|it| it.strip_prefix("etcd_debugging_mvcc_pending_events_total "));
+    value.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn tells_a_slow_reader_that_it_missed_something() {
+    // More than history keeps for whoever falls behind.
+    const WRITES: usize = 150_000;
+    let server = Embedded::start().await;
+    let mut client = store(server.address)
+        .connect(&Link::default())
+        .await
+        .unwrap();
+    let mut watch = client
+        .watch("k", Some(WatchOptions::new().with_prefix()))
+        .await
+        .unwrap();
+    assert!(next(&mut watch).await.created());
+    let mut local = Store::Local(server.local.clone())
+        .connect(&Link::default())
+        .await
+        .unwrap();
+    for first in (0..WRITES).step_by(125) {
+        let puts: Vec<TxnOp> = (first..first + 125)
+            .map(|it| TxnOp::put(format!("k{}", it % 1_000), vec![b'x'; 1_000], None))
+            .collect();
+        local.txn(Txn::new().and_then(puts)).await.unwrap();
+    }
+
+    let mut last_revision = 1;
+    let end = loop {
+        let message = next(&mut watch).await;
+        if message.canceled() {
+            break message;
+        }
+        for event in message.events() {
+            let revision = event.kv().unwrap().mod_revision();
+            assert!(last_revision <= revision && revision <= last_revision + 1);
+            last_revision = revision;
+        }
+    };
+    assert!(last_revision + 1 < end.compact_revision(), "{end:?}");
 }
 
 #[tokio::test]

@@ -55,11 +55,11 @@ async fn replaces_what_a_former_life_left_behind(kind: Kind) {
         .iter()
         .map(|it| it.kv().unwrap().key_str().unwrap())
         .collect();
-    assert_eq!(keys, ["own/kept", "own/new", "own/stale", "own/synced/x"]);
+    assert_eq!(keys, ["own/new", "own/kept", "own/stale", "own/synced/x"]);
 
     let changes = vec![
         Change::Delete("own/kept".into()),
-        Change::Put("own/new".into(), b"2".into()),
+        Change::Put("own/new".into(), (*b"2").into()),
     ];
     let generation = writer.apply(changes).await;
     settled(&writer, generation).await;
@@ -187,7 +187,7 @@ async fn takes_in_changes_while_the_link_is_cut() {
     assert!(lost.problem.is_some());
     let mut generation = 0;
     for number in 0..500 {
-        let change = Change::Put("own/a".into(), number.to_string().into());
+        let change = Change::Put("own/a".into(), number.to_string().into_bytes().into());
         generation = timeout(HANG, writer.apply(vec![change]))
             .await
             .expect("the writer still listens");

@@ -41,18 +41,12 @@ pub(super) fn list(answers: &Answers) -> Vec<SeenProblem> {
 /// say whether others reach the cluster.
 pub(super) fn rank(cluster: &ClusterReport) -> (u8, bool) {
     let state = match cluster.state {
-        ClusterState::Lost if is_undecided(cluster) => 1,
         ClusterState::Lost => 0,
+        ClusterState::Undecided => 1,
         ClusterState::Connected => 2,
         ClusterState::Own => 3,
     };
     (state, cluster.synced)
-}
-
-/// Whether the cluster was not reached yet, and is not given up either: what has not begun cannot be
-/// lost.
-pub(crate) fn is_undecided(cluster: &ClusterReport) -> bool {
-    cluster.state == ClusterState::Lost && cluster.since.is_none()
 }
 
 /// Problems in the order in which they were first seen.
@@ -140,9 +134,9 @@ fn dns(status: &DnsStatus, endpoint: &Endpoint) -> Findings {
     }
 }
 
-fn cluster(report: &ClusterReport) -> Option<Problem> {
+pub(crate) fn cluster(report: &ClusterReport) -> Option<Problem> {
     let name = &report.name;
-    if is_undecided(report) {
+    if report.state == ClusterState::Undecided {
         return Some(Problem {
             what: format!("cluster {name} is not connected yet"),
             remedy: format!(

@@ -105,7 +105,7 @@ fn tells_once_what_a_daemon_says_itself() {
 fn does_not_call_lost_what_was_not_reached_yet() {
     let begin = |answers: &mut Answers| {
         let us = &mut apiserver_mut(answers).clusters[1];
-        us.state = ClusterState::Lost;
+        us.state = ClusterState::Undecided;
         us.since = None;
     };
     check("cluster us is not connected yet", begin);
@@ -204,6 +204,8 @@ fn well() -> Answers {
                 objects: 17,
                 records: 42,
                 clusters: clusters.clone(),
+                peers: Vec::new(),
+                certificate: None,
                 problems: Vec::new(),
             },
         )],
@@ -212,7 +214,7 @@ fn well() -> Answers {
     }
 }
 
-fn agent(clusters: Vec<ClusterReport>) -> AgentStatus {
+pub(crate) fn agent(clusters: Vec<ClusterReport>) -> AgentStatus {
     AgentStatus {
         node: "eu-node-1".parse().unwrap(),
         cluster: "eu".parse().unwrap(),

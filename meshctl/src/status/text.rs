@@ -6,7 +6,7 @@ use topology::report::{
 };
 
 use crate::client::Endpoint;
-use crate::status::{Asked, MeshStatus, Outcome, SeenProblem, is_undecided, witnesses};
+use crate::status::{Asked, MeshStatus, Outcome, SeenProblem, witnesses};
 use crate::table::{Cell, Table, Tone};
 
 pub(super) fn render(status: &MeshStatus, now: u64, colours: bool) -> String {
@@ -47,9 +47,9 @@ fn clusters(reports: &[ClusterReport], now: u64) -> Table {
     for report in reports {
         let state = match report.state {
             ClusterState::Connected => Cell::new("connected", Tone::Good),
-            ClusterState::Lost if is_undecided(report) => Cell::new("not yet", Tone::Bad),
             ClusterState::Lost => Cell::new("lost", Tone::Bad),
             ClusterState::Own => Cell::new("own", Tone::Good),
+            ClusterState::Undecided => Cell::new("not yet", Tone::Bad),
         };
         table.row([
             report.name.to_string().into(),
@@ -148,7 +148,7 @@ fn daemons<T>(
     table
 }
 
-fn problems(problems: &[SeenProblem], colours: bool) -> String {
+pub(crate) fn problems(problems: &[SeenProblem], colours: bool) -> String {
     let mut text = String::new();
     if !problems.is_empty() {
         text.push_str("\nProblems\n");
@@ -161,14 +161,14 @@ fn problems(problems: &[SeenProblem], colours: bool) -> String {
     text
 }
 
-fn yes(it: bool) -> Cell {
+pub(crate) fn yes(it: bool) -> Cell {
     match it {
         true => Cell::new("yes", Tone::Good),
         false => Cell::new("no", Tone::Bad),
     }
 }
 
-fn ratio(up: usize, total: usize) -> Cell {
+pub(crate) fn ratio(up: usize, total: usize) -> Cell {
     let tone = match up == total {
         true => Tone::Good,
         false => Tone::Bad,
@@ -186,7 +186,7 @@ fn store(report: &StoreReport, now: u64) -> Cell {
 
 /// How long ago `since` was, both in milliseconds since 1970: one unit, rounded down. Clocks differ
 /// between machines, so a time to come counts as now.
-fn age(since: u64, now: u64) -> String {
+pub(crate) fn age(since: u64, now: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;

@@ -39,6 +39,8 @@ impl Agent {
                 self.take(Event::Listed(entries));
                 true
             }
+            // Only a follower that is asked to tells parts of lists.
+            Update::Page(_) => false,
             Update::Changed(changes) => {
                 for change in changes {
                     let event = match change {

@@ -1,0 +1,97 @@
+use kvstore::auth::Auth;
+use kvstore::mvcc::KeyRange;
+
+use super::plan::{Actual, plan};
+use super::*;
+
+#[test]
+fn lets_peers_read_what_is_published_and_nothing_else() {
+    for user in ["remote", "remote-us", "remote-asia"] {
+        check(user, "cilium/.heartbeat", "r");
+        check(user, "cilium/state/nodes/v1/eu/node-1", "r");
+        check(user, "cilium/cluster-config/eu", "r");
+        check(user, "cilium/cluster-config/eu-2", "");
+        check(user, "cilium/synced/eu/cilium/state/nodes/v1", "r");
+        check(user, "cilium/synced/us/cilium/cache/nodes/v1", "");
+        check(user, "cilium/cache/nodes/v1/us/node-1", "");
+        check(user, "causeway/state/peers/v1/us", "");
+        check(user, "causeway/capabilities/eu", "r");
+        check(user, "causeway/capabilities/eu-2", "");
+        check(user, "causeway/pulse/eu", "r");
+        check(user, "causeway/pulse/us", "");
+        check(user, "causeway/delta/services/v1/eu/a/b", "r");
+    }
+}
+
+#[test]
+fn lets_a_peer_alone_read_what_is_exported_to_it() {
+    let key = "causeway/export/us/cilium/state/services/v1/eu/a/b";
+    check("remote-us", key, "r");
+    check("remote-us", "causeway/export/us-2/cilium/state/x", "");
+    for other in ["remote", "remote-asia", "remote-africa", "nobody"] {
+        check(other, key, "");
+    }
+    check("remote-asia", "causeway/export/asia/x", "r");
+    check("local-eu", key, "r");
+}
+
+#[test]
+fn lets_agents_read_everything_of_the_mesh() {
+    for key in [
+        "cilium/.heartbeat",
+        "cilium/state/nodes/v1/eu/node-1",
+        "cilium/cluster-config/us",
+        "cilium/synced/us/cilium/cache/nodes/v1",
+        "cilium/cache/nodes/v1/us/node-1",
+        "causeway/state/peers/v1/us",
+    ] {
+        check("local-eu", key, "r");
+    }
+    check("local-eu", "secrets", "");
+}
+
+#[test]
+fn lets_only_administrators_of_this_cluster_write() {
+    for user in ["admin-eu", "root", "operator"] {
+        check(user, "anything", "rw");
+        assert!(desired().is_administrator(user));
+    }
+    for nobody in ["admin-us", "local-us", "admin", "eu", "server", "remote-"] {
+        check(nobody, "cilium/state/nodes/v1/eu/node-1", "");
+        assert!(!desired().is_administrator(nobody));
+    }
+}
+
+#[test]
+fn lets_no_file_change_what_is_built_in() {
+    let own = "eu".parse().unwrap();
+    let entries = file::parse("users: [{name: remote, role: root}]").unwrap();
+    let with_entry = Desired::new(&own, [], &entries, true);
+    assert_eq!(with_entry, Desired::new(&own, [], &[], true));
+}
+
+fn desired() -> Desired {
+    let us = "us".parse().unwrap();
+    let entries = file::parse(
+        "users:\n- {name: remote-asia, role: remote}\n- {name: operator, role: root}\n",
+    );
+    Desired::new(&"eu".parse().unwrap(), [&us], &entries.unwrap(), true)
+}
+
+#[track_caller]
+fn check(user: &str, key: &str, expected: &str) {
+    let mut auth = Auth::default();
+    for command in plan(&desired(), &Actual::default(), &BTreeSet::new()) {
+        auth.apply(command).unwrap();
+    }
+    let permission = auth.permission(Some(user));
+    let key = KeyRange::key(key);
+    let mut found = String::new();
+    if permission.check_read(&key).is_ok() {
+        found.push('r');
+    }
+    if permission.check_write(&key).is_ok() {
+        found.push('w');
+    }
+    assert_eq!(found, expected, "{user}");
+}

@@ -1,0 +1,31 @@
+//! Measures the mesh from outside: the same work for any implementation, and what it costs.
+
+mod apiserver;
+mod clustermesh;
+mod config;
+mod deadline;
+mod objects;
+mod records;
+mod relay;
+mod report;
+mod source;
+mod usage;
+mod visible;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+use config::{Command, Config};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    kvstore::tls::install_provider();
+    let outcome: Result<()> = match Config::parse().command {
+        Command::Clustermesh(options) => clustermesh::run(options).await,
+        Command::Source(options) => source::serve(options).await,
+    };
+    lab::binaries::exit(outcome)
+}
