@@ -149,13 +149,7 @@ fn names_the_step_that_fails_and_its_remedy() {
     let us = world.start("us", 2, &us_ca, Life::Good);
     let ap = world.start("ap", 3, &us_ca, Life::Over);
     let etcd = Etcd::start();
-    let back = world.client("back", &eu_ca, "remote-us", Life::Good);
-    us.configure(
-        "eu",
-        &format!("https://127.0.0.1:{}", eu.port),
-        &eu_ca,
-        &back,
-    );
+    know(&world, &us, &eu, &eu_ca);
     configure_badly(&world, &eu, [us.port, ap.port], &us_ca, &etcd);
     eventually("us to know the user remote-eu", || {
         code(&world.meshctl(&["clustermesh", "troubleshoot", "us"])) == 0
@@ -209,6 +203,14 @@ fn names_the_step_that_fails_and_its_remedy() {
         metrics.contains("over.crt\",usage=\"client\"} 1609459200.0\n"),
         "{metrics}"
     );
+}
+
+/// Tells `server` of `peer`, which makes the peer's certificate a user of its store.
+fn know(world: &World, server: &Server, peer: &Server, peer_ca: &Authority) {
+    let user = format!("remote-{}", server.name);
+    let client = world.client("known", peer_ca, &user, Life::Good);
+    let endpoint = format!("https://127.0.0.1:{}", peer.port);
+    server.configure(peer.name, &endpoint, peer_ca, &client);
 }
 
 /// Tells `eu` of peers each of which has one fault, and of `us`, which has none.
@@ -287,6 +289,7 @@ fn reads_a_replaced_certificate_without_a_restart() {
     let us = world.start("us", 2, &us_ca, Life::Good);
     let good = world.client("good", &us_ca, "remote-eu", Life::Good);
     let shown = world.client("shown", &eu_ca, "remote-eu", Life::Good);
+    know(&world, &us, &eu, &eu_ca);
     eu.configure(
         "us",
         &format!("https://127.0.0.1:{}", us.port),

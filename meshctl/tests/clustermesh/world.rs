@@ -48,7 +48,7 @@ pub(crate) enum Life {
 
 /// A running API server with its own directory.
 pub(crate) struct Server {
-    name: &'static str,
+    pub(crate) name: &'static str,
     id: u8,
     directory: PathBuf,
     ca: PathBuf,
