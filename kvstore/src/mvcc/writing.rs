@@ -47,22 +47,7 @@ impl<'a> Writing<'a> {
             _ => request.lease,
         };
 
-        if let Some(previous) = &previous
-            && previous.lease != lease
-        {
-            self.store.leases.detach(previous.lease, &key);
-        }
-        self.append(Entry {
-            key,
-            value,
-            create_revision: previous
-                .as_ref()
-                .map_or(self.revision, |it| it.create_revision),
-            mod_revision: self.revision,
-            version: previous.as_ref().map_or(0, |it| it.version) + 1,
-            lease,
-        });
-
+        self.supersede(previous.as_deref(), key, value, lease);
         PbPutResponse {
             header: self.header(),
             prev_kv: previous
@@ -101,6 +86,29 @@ impl<'a> Writing<'a> {
         let lease = current.lease;
         self.store.leases.detach(lease, key);
         self.append(Entry::tombstone(Arc::clone(key), self.revision));
+    }
+
+    /// Writes the version of `key` after `previous`.
+    fn supersede(
+        &mut self,
+        previous: Option<&Entry>,
+        key: Arc<[u8]>,
+        value: Arc<[u8]>,
+        lease: i64,
+    ) {
+        if let Some(previous) = previous
+            && previous.lease != lease
+        {
+            self.store.leases.detach(previous.lease, &key);
+        }
+        self.append(Entry {
+            key,
+            value,
+            create_revision: previous.map_or(self.revision, |it| it.create_revision),
+            mod_revision: self.revision,
+            version: previous.map_or(0, |it| it.version) + 1,
+            lease,
+        });
     }
 
     fn append(&mut self, entry: Entry) {

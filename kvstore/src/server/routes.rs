@@ -78,20 +78,21 @@ fn add_queues(router: Router, queue: &Queue) -> Router {
 }
 
 /// A method that answers once.
-fn unary<Asked, Answer, Answering>(
-    queue: &Queue,
-    method: fn(Queue, Request<Asked>) -> Answering,
+pub(super) fn unary<State, Asked, Answer, Answering>(
+    state: &State,
+    method: impl Fn(State, Request<Asked>) -> Answering + Copy + Send + Sync + 'static,
 ) -> MethodRouter
 where
+    State: Clone + Send + Sync + 'static,
     Asked: Message + Default + 'static,
     Answer: Message + 'static,
     Answering: Future<Output = Result<Response<Answer>, Status>> + Send + 'static,
 {
-    let queue = queue.clone();
+    let state = state.clone();
     post(move |request: HttpRequest| {
-        let queue = queue.clone();
+        let state = state.clone();
         async move {
-            let service = tower::service_fn(move |asked| method(queue.clone(), asked));
+            let service = tower::service_fn(move |asked| method(state.clone(), asked));
             grpc::<Answer, Asked>().unary(service, request).await
         }
     })

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::entry::Entry;
 use super::super::refusal::Refusal;
 use super::super::{Store, check};
 use super::Writing;
@@ -56,21 +55,7 @@ impl Writing<'_> {
     fn put_shared(&mut self, key: Arc<[u8]>, value: Arc<[u8]>, lease: i64) {
         let previous = self.store.current(&key).cloned();
         let key = previous.as_ref().map_or(key, |it| Arc::clone(&it.key));
-        if let Some(previous) = &previous
-            && previous.lease != lease
-        {
-            self.store.leases.detach(previous.lease, &key);
-        }
-        self.append(Entry {
-            key,
-            value,
-            create_revision: previous
-                .as_ref()
-                .map_or(self.revision, |it| it.create_revision),
-            mod_revision: self.revision,
-            version: previous.as_ref().map_or(0, |it| it.version) + 1,
-            lease,
-        });
+        self.supersede(previous.as_deref(), key, value, lease);
     }
 }
 

@@ -7,7 +7,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodRouter, post};
+use axum::routing::MethodRouter;
 use etcd_client::proto::{
     PbAuthDisableRequest, PbAuthDisableResponse, PbAuthEnableRequest, PbAuthEnableResponse,
     PbAuthRoleAddRequest, PbAuthRoleAddResponse, PbAuthRoleDeleteRequest, PbAuthRoleDeleteResponse,
@@ -18,13 +18,12 @@ use etcd_client::proto::{
     PbAuthUserRevokeRoleRequest, PbAuthUserRevokeRoleResponse, PbResponseHeader,
 };
 use prost::Message;
-use tonic::server::Grpc;
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 
 use super::Service;
 use crate::auth::{Access, Command, Keys, Refusal};
 use crate::server::gate::Caller;
+use crate::server::routes;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct StatusRequest {}
@@ -251,14 +250,12 @@ where
     R: Message + Default + 'static,
     F: Future<Output = Result<R, Status>> + Send + 'static,
 {
-    let service = Arc::clone(service);
-    post(async move |request: axum::extract::Request| {
-        let answer = tower::service_fn(move |request: Request<Q>| {
+    routes::unary(
+        service,
+        move |service: Arc<Service>, request: Request<Q>| {
             let caller = service.gate.caller(&request);
-            let answer = method(Arc::clone(&service), caller, request.into_inner());
+            let answer = method(service, caller, request.into_inner());
             async { answer.await.map(Response::new) }
-        });
-        let mut grpc = Grpc::new(ProstCodec::<R, Q>::default());
-        grpc.unary(answer, request).await
-    })
+        },
+    )
 }
