@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 
 use crate::support::{Kind, Running};
 use answer::Answer;
-use command::Command;
+use command::{Command, LAST_KEY, MARK_KEY};
 use observer::Observer;
 
 /// `DIFFERENTIAL_COMMANDS` asks for more, `DIFFERENTIAL_SEED` for those of a former run.
@@ -50,6 +50,8 @@ struct Lane {
     /// The revision after the last write.
     head: i64,
     sent: u64,
+    /// How often a mark was written.
+    marks: usize,
 }
 
 impl Lane {
@@ -68,6 +70,7 @@ impl Lane {
             observers,
             head: 1,
             sent: 0,
+            marks: 0,
         };
         while lane.sent < commands {
             lane.step().await;
@@ -91,8 +94,12 @@ impl Lane {
         if let Some(command) = last {
             if matches!(command, Command::Compact(_)) {
                 // A watch that has yet to see what is compacted would end, rightly.
+                for command in Command::sign(MARK_KEY) {
+                    self.send(vec![command]).await;
+                }
+                self.marks += 1;
                 for observer in &mut self.observers {
-                    observer.catch_up(self.head).await;
+                    observer.catch_up(self.marks).await;
                 }
             }
             self.send(vec![command]).await;
@@ -152,7 +159,7 @@ async fn answers(client: Client, commands: Vec<Command>) -> Vec<Answer> {
 
 async fn put_last(client: Client) -> Vec<Answer> {
     let mut answers = Vec::new();
-    for command in Command::last() {
+    for command in Command::sign(LAST_KEY) {
         answers.push(command.run(client.clone()).await);
     }
     answers

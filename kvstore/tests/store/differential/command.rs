@@ -11,6 +11,7 @@ use super::answer::Answer;
 
 /// Which every watch passes on, or its deletion.
 pub(super) const LAST_KEY: &str = "a-last";
+pub(super) const MARK_KEY: &str = "a-mark";
 
 #[derive(Clone, Debug)]
 pub(super) enum Command {
@@ -40,16 +41,16 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// A put and a deletion, that end every watch.
-    pub(super) fn last() -> Vec<Self> {
-        vec![
+    /// A put and a deletion of `key`, one of which every watch passes on.
+    pub(super) fn sign(key: &str) -> [Self; 2] {
+        [
             Self::Put {
-                key: LAST_KEY.into(),
+                key: key.into(),
                 value: String::new(),
                 options: PutOptions::new(),
             },
             Self::Delete {
-                key: LAST_KEY.into(),
+                key: key.into(),
                 options: DeleteOptions::new(),
             },
         ]

@@ -7,13 +7,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::FINISH;
-use super::command::LAST_KEY;
+use super::command::{LAST_KEY, MARK_KEY};
 use crate::support::HANG;
 
 pub(super) struct Observer {
-    requests: WatchRequestSender,
-    /// The last revision that the server says every watch has seen.
-    progress: watch::Receiver<i64>,
+    /// Kept, as its end would end the watches.
+    _requests: WatchRequestSender,
+    /// How many marks every watch has passed on.
+    marks: watch::Receiver<usize>,
     events: JoinHandle<Vec<Vec<PbEvent>>>,
 }
 
@@ -37,27 +38,26 @@ impl Observer {
         for (key, options) in watches {
             requests.watch(key, Some(options)).await.unwrap();
         }
-        let (seen, progress) = watch::channel(0);
+        let (seen, marks) = watch::channel(0);
         Self {
-            requests,
-            progress,
+            _requests: requests,
+            marks,
             events: tokio::spawn(collect(responses, count, seen)),
         }
     }
 
-    /// Waits until every watch has seen `revision`.
-    pub(super) async fn catch_up(&mut self, revision: i64) {
-        self.requests.request_progress().await.unwrap();
-        let wait = self.progress.wait_for(|it| revision <= *it);
-        timeout(HANG, wait).await.expect("no progress").unwrap();
+    /// Waits until every watch has passed on so many marks, and so everything before them.
+    ///
+    /// Asking etcd 3.4 for progress would not do: it answers ahead of watches that lag behind.
+    pub(super) async fn catch_up(&mut self, marks: usize) {
+        let wait = self.marks.wait_for(|it| marks <= *it);
+        timeout(HANG, wait).await.expect("a watch lags").unwrap();
     }
 
     /// Every watch's events, up to the last.
     pub(super) async fn finish(self) -> Vec<Vec<PbEvent>> {
         let Self {
-            requests: _requests,
-            events,
-            ..
+            _requests, events, ..
         } = self;
         timeout(FINISH, events)
             .await
@@ -69,27 +69,25 @@ impl Observer {
 async fn collect(
     mut responses: WatchResponseStream,
     watches: usize,
-    progress: watch::Sender<i64>,
+    marks: watch::Sender<usize>,
 ) -> Vec<Vec<PbEvent>> {
     let mut events = vec![Vec::new(); watches];
+    let mut marked = vec![0; watches];
     let mut open = watches;
     while 0 < open {
         let response = responses.message().await.unwrap().unwrap().0;
         assert!(!response.canceled, "{response:?}");
-        let Ok(watch) = usize::try_from(response.watch_id) else {
-            progress.send_replace(response.header.unwrap().revision);
-            continue;
+        let watch = usize::try_from(response.watch_id).unwrap();
+        // Each mark is a put and a deletion; the watch without deletions sees the put only.
+        let sign = i32::from(watch != WITHOUT_DELETES);
+        let is = |event: &PbEvent, key: &str| {
+            event.r#type == sign && event.kv.as_ref().is_some_and(|it| it.key == key.as_bytes())
         };
-        let seen: &mut Vec<PbEvent> = &mut events[watch];
-        seen.extend(response.events);
-        // The watch without deletions sees the put only.
-        let last = (i32::from(watch != WITHOUT_DELETES), LAST_KEY.as_bytes());
-        let end = seen
-            .last()
-            .and_then(|it| Some((it.r#type, it.kv.as_ref()?.key.as_slice())));
-        if end == Some(last) {
-            open -= 1;
-        }
+        let news = &response.events;
+        marked[watch] += news.iter().filter(|it| is(it, MARK_KEY)).count();
+        open -= usize::from(news.last().is_some_and(|it| is(it, LAST_KEY)));
+        marks.send_replace(marked.iter().copied().min().unwrap());
+        events[watch].extend(response.events);
     }
     events
 }
