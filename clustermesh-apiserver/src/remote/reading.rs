@@ -58,9 +58,7 @@ impl Remote {
                 follower::Change::Put(record) if record.key == config_key => {
                     let was_believed = self.is_believed();
                     self.accept(&record.value, taken, step);
-                    // One that was drained has lost what it had listed.
-                    let is_to_list = !was_believed || !self.is_listed;
-                    step.follow_again |= is_to_list && self.refusal.is_none();
+                    step.follow_again |= !was_believed && self.refusal.is_none();
                 }
                 _ if step.follow_again || !self.is_believed() => (),
                 follower::Change::Put(record) => {
@@ -94,13 +92,10 @@ impl Remote {
         let (key, mirrored) = (self.config_key(), cluster_config::mirrored_config(&config));
         let announced = &mut self.announced;
         show(announced, key.into(), mirrored.into(), &mut step.changes);
+        let is_cached = config.capabilities.cached;
         self.config = Some(config);
-        if self.tree.is_cache()
-            != self
-                .config
-                .as_ref()
-                .is_some_and(|it| it.capabilities.cached)
-        {
+        // Its own capabilities may come later in the list, and decide nothing before they do.
+        if self.tree.is_cache() != is_cached {
             self.choose_tree(step);
         }
     }

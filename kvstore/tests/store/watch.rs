@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use etcd_client::{
-    Compare, CompareOp, EventType, Txn, TxnOp, WatchFilterType, WatchOptions, WatchResponse,
-    WatchStream,
+    Client, Compare, CompareOp, EventType, Txn, TxnOp, WatchFilterType, WatchOptions,
+    WatchResponse, WatchStream,
 };
 use kvstore::store::{Link, Store};
 use tokio::time::timeout;
@@ -86,15 +86,7 @@ async fn brings_a_slow_reader_up_to_date_from_history() {
     /// What may be on its way: two or three steps.
     const PENDING_MAX: usize = 3_500;
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
-    let mut watch = client
-        .watch("k", Some(WatchOptions::new().with_prefix()))
-        .await
-        .unwrap();
-    assert!(next(&mut watch).await.created());
+    let (mut client, mut watch) = watching(&server).await;
 
     let mut most_pending = 0;
     for (number, chunk) in (0..WRITES).collect::<Vec<_>>().chunks(100).enumerate() {
@@ -136,15 +128,7 @@ async fn tells_a_slow_reader_that_it_missed_something() {
     // More than history keeps for whoever falls behind.
     const WRITES: usize = 150_000;
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
-    let mut watch = client
-        .watch("k", Some(WatchOptions::new().with_prefix()))
-        .await
-        .unwrap();
-    assert!(next(&mut watch).await.created());
+    let (_client, mut watch) = watching(&server).await;
     let mut local = Store::Local(server.local.clone())
         .connect(&Link::default())
         .await
@@ -297,15 +281,7 @@ async fn never_reports_progress_beyond_what_it_sent() {
 #[tokio::test]
 async fn sends_a_transaction_in_one_message_even_to_a_filter() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
-    let mut watch = client
-        .watch("k", Some(WatchOptions::new().with_prefix()))
-        .await
-        .unwrap();
-    assert!(next(&mut watch).await.created());
+    let (mut client, mut watch) = watching(&server).await;
 
     let operations: Vec<TxnOp> = (0..128)
         .map(|it| {
@@ -323,6 +299,20 @@ async fn sends_a_transaction_in_one_message_even_to_a_filter() {
         .unwrap();
 
     assert_eq!(next(&mut watch).await.events().len(), 64);
+}
+
+/// A client that watches every key which begins with `k`.
+async fn watching(server: &Embedded) -> (Client, WatchStream) {
+    let mut client = store(server.address)
+        .connect(&Link::default())
+        .await
+        .unwrap();
+    let mut watch = client
+        .watch("k", Some(WatchOptions::new().with_prefix()))
+        .await
+        .unwrap();
+    assert!(next(&mut watch).await.created());
+    (client, watch)
 }
 
 async fn next(watch: &mut WatchStream) -> WatchResponse {
