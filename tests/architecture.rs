@@ -45,6 +45,7 @@ const DOORS: &[&str] = &[
     "clustermesh-apiserver/src/main.rs",
     "clustermesh-apiserver/src/remember.rs",
     "clustermesh-apiserver/src/serve.rs",
+    "clustermesh-apiserver/src/serve/owner.rs",
     "clustermesh-apiserver/src/troubleshoot.rs",
     "clustermesh-apiserver/src/troubleshoot/endpoint.rs",
     "clustermesh-apiserver/src/troubleshoot/tls.rs",
@@ -89,6 +90,7 @@ const DOORS: &[&str] = &[
     "kvstore/src/storage/tests.rs",
     "kvstore/src/store.rs",
     "kvstore/src/store/dial.rs",
+    "kvstore/src/store/way.rs",
     "kvstore/src/writer.rs",
     "kvstore/src/writer/session.rs",
     "kvstore/src/writer/session/access.rs",
@@ -122,6 +124,7 @@ const OUTDOORS: &[&str] = &[
     "meshctl/",
     "tests/bench/",
     "tests/lab/",
+    "tests/sim/",
     "examples/multi-region/",
 ];
 

@@ -13,8 +13,11 @@ use kvstore::store::Store;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use topology::id::ClusterName;
-use topology::report::{ApiserverStatus, DiffReport, PeerReport, Troubleshooting};
+use topology::id::{ClusterName, ServiceName};
+use topology::mesh::Mesh;
+use topology::report::{
+    ApiserverStatus, DiffReport, PeerReport, ServiceExplanation, Troubleshooting,
+};
 
 use crate::comparison::Differences;
 use crate::fresh::{self, Unseen};
@@ -51,16 +54,18 @@ pub struct Peer {
 /// The routes, which ask through `questions`.
 pub fn routes(
     cluster: Cluster,
+    store: Store,
     clock: Clock,
     questions: mpsc::Sender<Question>,
-) -> [(&'static str, MethodRouter); 5] {
+) -> [(&'static str, MethodRouter); 6] {
     let desk = Arc::new(Desk {
         cluster,
+        store,
         clock,
         questions,
         looks: Semaphore::new(LOOKS_MAX),
     });
-    let [status, clusters, peer, diff, troubleshoot] = [(); 5].map(|()| Arc::clone(&desk));
+    let [status, clusters, peer, diff, troubleshoot, explain] = [(); 6].map(|()| Arc::clone(&desk));
     [
         (
             "/v1/status",
@@ -84,6 +89,14 @@ pub fn routes(
                 answer(troubleshoot.troubleshoot(&name).await)
             }),
         ),
+        (
+            "/v1/explain/service/{namespace}/{name}",
+            get(
+                async move |Path((namespace, name)): Path<(String, String)>| {
+                    answer(explain.explain(&namespace, &name).await)
+                },
+            ),
+        ),
     ]
 }
 
@@ -91,6 +104,8 @@ pub fn routes(
 #[derive(Debug)]
 struct Desk {
     cluster: Cluster,
+    /// Our own.
+    store: Store,
     clock: Clock,
     questions: mpsc::Sender<Question>,
     looks: Semaphore,
@@ -100,6 +115,7 @@ struct Desk {
 #[derive(Debug)]
 enum Unanswered {
     Ending,
+    Invalid(String),
     Unknown(String),
     Unseen(String),
 }
@@ -139,6 +155,19 @@ impl Desk {
             peer: peer.report.cluster.name.clone(),
             steps: troubleshoot::steps(peer, now).await,
         })
+    }
+
+    /// Which backends the agents of our cluster choose for a service, and why.
+    async fn explain(&self, namespace: &str, name: &str) -> Result<ServiceExplanation, Unanswered> {
+        let service = ServiceName::new(namespace, name);
+        let service = service.map_err(|error| Unanswered::Invalid(error.to_string()))?;
+        let _place = self.looks.acquire().await.map_err(|_| Unanswered::Ending)?;
+        let own = &self.cluster.name;
+        let mesh = fresh::mesh(&self.store, own, &service).await;
+        let unseen = |error| Unanswered::Unseen(format!("our own store cannot be read: {error}"));
+        let mesh = mesh.map_err(unseen)?;
+        let explanation = ServiceExplanation::new(&mesh, &service, None, |_, _| None);
+        explanation.ok_or_else(|| Unanswered::Unknown(no_service(&mesh, &service)))
     }
 
     async fn compare(&self, name: &str) -> Result<(Differences, Compared), Unanswered> {
@@ -198,6 +227,21 @@ impl Compared {
     }
 }
 
+/// Others may have what we lack.
+fn no_service(mesh: &Mesh, service: &ServiceName) -> String {
+    let sharing = mesh.shared_services().keys();
+    let sharing: Vec<&str> = sharing.map(|(_, cluster)| cluster.as_str()).collect();
+    let own = mesh.own();
+    match sharing.is_empty() {
+        true => format!("cluster {own} has no service {service}, and none is shared with it"),
+        false => format!(
+            "cluster {own} has no service {service}, though {} shares it: create the Service, \
+             without backends, to reach those",
+            sharing.join(", ")
+        ),
+    }
+}
+
 fn answer<T: Serialize>(outcome: Result<T, Unanswered>) -> Response {
     let (status, why) = match outcome {
         Ok(value) => return Json(value).into_response(),
@@ -205,6 +249,7 @@ fn answer<T: Serialize>(outcome: Result<T, Unanswered>) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             "the process is ending".to_owned(),
         ),
+        Err(Unanswered::Invalid(why)) => (StatusCode::BAD_REQUEST, why),
         Err(Unanswered::Unknown(why)) => (StatusCode::NOT_FOUND, why),
         Err(Unanswered::Unseen(why)) => (StatusCode::BAD_GATEWAY, why),
     };

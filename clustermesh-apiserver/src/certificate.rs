@@ -89,21 +89,32 @@ impl fmt::Display for Certificate {
 
 /// How a file's certificate is shown.
 pub fn report(file: &Path, pem: io::Result<Vec<u8>>) -> CertificateReport {
+    shown(
+        file,
+        Certificate::parse(file, pem).map_err(|it| it.to_string()),
+    )
+}
+
+/// How a certificate in DER is shown that came from `file`.
+pub fn report_der(file: &Path, der: Option<&[u8]>) -> CertificateReport {
+    let certificate = der.and_then(Certificate::from_der);
+    let unreadable = || format!("{}: not a certificate", file.display());
+    shown(file, certificate.ok_or_else(unreadable))
+}
+
+fn shown(file: &Path, certificate: Result<Certificate, String>) -> CertificateReport {
     let report = CertificateReport {
         file: file.display().to_string(),
         ..CertificateReport::default()
     };
-    match Certificate::parse(file, pem) {
+    match certificate {
         Ok(certificate) => CertificateReport {
             common_name: certificate.common_name,
             not_before: certificate.not_before,
             not_after: certificate.not_after,
             ..report
         },
-        Err(error) => CertificateReport {
-            problem: error.to_string(),
-            ..report
-        },
+        Err(problem) => CertificateReport { problem, ..report },
     }
 }
 

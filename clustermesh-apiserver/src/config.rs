@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, Parser};
 use kvstore::server::ServerTls;
 use topology::id::{ClusterId, ClusterName, MeshSize};
 
+use crate::identity::known;
 use crate::model::Policy;
 use crate::publish;
 use crate::storage::Storage;
@@ -73,6 +74,9 @@ pub struct Config {
         default_value_t = 900
     )]
     pub identity_grace_seconds: u32,
+
+    #[command(flatten)]
+    pub known_identities: known::Options,
 
     /// Address of the embedded etcd
     #[arg(
@@ -160,6 +164,17 @@ pub struct Config {
     #[arg(long, env = "CAUSEWAY_WITHDRAW_LOST_SERVICES")]
     pub withdraw_lost_services: bool,
 
+    /// How long what this process wrote stays in the store once it is gone, at least 10s
+    #[arg(
+        long,
+        env = "CAUSEWAY_LEASE_TTL",
+        alias = "kvstore-lease-ttl",
+        value_name = "DURATION",
+        default_value = "15m",
+        value_parser = duration
+    )]
+    pub lease_ttl: Duration,
+
     #[command(flatten)]
     pub daemon: daemon::Options,
 }
@@ -181,6 +196,7 @@ impl Config {
             default_global_namespace: self.default_global_namespace,
             mcs_api: self.mcs_api,
             identity_grace: u64::from(self.identity_grace_seconds) * 1000,
+            known_identities: self.known_identities.clone(),
         }
     }
 
@@ -213,6 +229,13 @@ impl Config {
                 self.listen.port()
             ));
         }
+        if self.lease_ttl < LEASE_TTL_MIN {
+            return Err(format!(
+                "--lease-ttl {:?} may be shorter than a restart; choose at least 10s, and 15m if \
+                 nothing speaks against it",
+                self.lease_ttl
+            ));
+        }
         let (id, mesh) = (self.cluster_id, self.max_connected_clusters);
         if mesh.clusters() < id.get() {
             return Err(format!(
@@ -223,6 +246,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// What is shorter would take from readers what a process that restarts is about to write again.
+const LEASE_TTL_MIN: Duration = Duration::from_secs(10);
 
 /// Reads a duration as Go's tools write it: a number with `ms`, `s`, `m` or `h`.
 fn duration(text: &str) -> Result<Duration, String> {
@@ -323,6 +349,22 @@ mod tests {
         for (id, size) in [("0", "255"), ("512", "511"), ("x", "255"), ("1", "256")] {
             assert!(!check(id, size), "{id} of {size}");
         }
+    }
+
+    #[test]
+    fn refuses_leases_that_a_restart_outlives() {
+        let check = |ttl| {
+            let arguments = ["--objects", "x", "--insecure-loopback", "--lease-ttl", ttl];
+            let listen = ["--listen", "127.0.0.1:0"];
+            parse(&[&arguments[..], &listen].concat()).unwrap().check()
+        };
+
+        assert_eq!(check("10s"), Ok(()));
+        assert!(
+            check("9s")
+                .unwrap_err()
+                .starts_with("--lease-ttl 9s may be shorter")
+        );
     }
 
     #[test]

@@ -165,12 +165,12 @@ mod tests {
     #[tokio::test]
     async fn reports_a_file_that_is_no_text() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("a.yaml"), [0xff]).unwrap();
+        fs::write(directory.path().join("a.yaml"), b"a: 1\nb\xff").unwrap();
 
         let listings = follow(directory.path()).unwrap();
 
         let summary = summary(&listings.borrow());
-        assert_eq!(summary, "a.yaml=!stream did not contain valid UTF-8");
+        assert_eq!(summary, "a.yaml=!2:2: not UTF-8; save the file as text");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Looks at a store anew, beside whoever follows it: what a remote cluster publishes now, and what
 //! our store shows of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kvstore::follower::{self, Follower, Record, Update};
@@ -8,7 +9,8 @@ use kvstore::store::Store;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use topology::id::ClusterName;
+use topology::id::{ClusterName, ServiceName};
+use topology::mesh::{Event, Mesh};
 use topology::record::Kind;
 
 use crate::model::peers::View;
@@ -61,6 +63,48 @@ pub async fn held(store: &Store, remote: &ClusterName) -> Result<Table, Unseen> 
     let records = list(store.clone(), prefixes.into(), follower::Options::default()).await?;
     let shared = |it: Record| (it.key.into(), it.value.into());
     Ok(records.into_iter().map(shared).collect())
+}
+
+/// As much of the mesh, as agents read it from our store, as decides which backends serve a service of
+/// our cluster `own`.
+pub async fn mesh(store: &Store, own: &ClusterName, service: &ServiceName) -> Result<Mesh, Unseen> {
+    let mut mesh = Mesh::new(own.clone());
+    let of = |tree: &str, kind: &str, cluster: &ClusterName, rest: &str| {
+        format!("cilium/{tree}/{kind}/v1/{cluster}/{rest}")
+    };
+    let service_key = format!("{}/{}", service.namespace(), service.name());
+    let clusters = [
+        "cilium/cluster-config/".to_owned(),
+        format!("causeway/state/services/v1/{own}/{service_key}"),
+        "causeway/state/peers/v1/".to_owned(),
+    ];
+    learn(&mut mesh, store, clusters.into()).await?;
+
+    let tree = |it: &ClusterName| if it == own { "state" } else { "cache" };
+    let offers = mesh.clusters().into_iter();
+    let offers = offers.map(|it| of(tree(it), "services", it, &service_key));
+    let offers = offers.collect();
+    learn(&mut mesh, store, offers).await?;
+
+    // Nodes say where a cluster is.
+    let offering = mesh.shared_services().keys().map(|(_, cluster)| cluster);
+    let places: BTreeSet<&ClusterName> = offering.chain([own]).collect();
+    let nodes = places.into_iter().map(|it| of(tree(it), "nodes", it, ""));
+    let nodes = nodes.collect();
+    learn(&mut mesh, store, nodes).await?;
+    Ok(mesh)
+}
+
+async fn learn(mesh: &mut Mesh, store: &Store, prefixes: Vec<String>) -> Result<(), Unseen> {
+    let options = follower::Options {
+        is_paged: true,
+        ..follower::Options::default()
+    };
+    for Record { key, value, .. } in list(store.clone(), prefixes, options).await? {
+        // What an agent would drop decides nothing.
+        let _rejected = mesh.apply(Event::Put { key, value });
+    }
+    Ok(())
 }
 
 /// One complete list.

@@ -1,12 +1,15 @@
 //! Carries out what the model wants: writers towards our store, followers of the remotes'.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Clock;
+use kvstore::config::EtcdConfig;
 use kvstore::follower::{self, Follower};
+use kvstore::measures::Measures;
 use kvstore::store::Store;
 use kvstore::writer::{self, Progress, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -14,6 +17,7 @@ use tokio::task::JoinHandle;
 use topology::id::ClusterName;
 use topology::record::Kind;
 
+use crate::journal::Throttle;
 use crate::model::{Effect, Input, Part, Write};
 use crate::remote::Table;
 
@@ -48,7 +52,8 @@ pub struct Hands {
     publisher: Option<Writer>,
     /// Writes what is mirrored, each remote in a lane of its own.
     mirror: Option<Writer>,
-    followers: BTreeMap<ClusterName, JoinHandle<()>>,
+    followers: BTreeMap<ClusterName, Following>,
+    measures: Measured,
     lists: Arc<Semaphore>,
     /// The last generations that the writers were given.
     published_generation: u64,
@@ -56,6 +61,22 @@ pub struct Hands {
     /// Measurements under way: at most one for each remote.
     timers: BTreeMap<ClusterName, JoinHandle<()>>,
     beats: (mpsc::Sender<Beat>, mpsc::Receiver<Beat>),
+    lease_ttl: Duration,
+    reach: Reach,
+}
+
+/// What is counted of the two parts of our store.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    pub publisher: Measures,
+    pub mirror: Measures,
+}
+
+/// A remote that is followed.
+#[derive(Debug)]
+struct Following {
+    task: JoinHandle<()>,
+    throttle: watch::Receiver<Throttle>,
 }
 
 /// What a remote said, in its turn: the remote says no more before this is dropped.
@@ -72,9 +93,23 @@ pub struct Beat {
     pub latency_microseconds: u64,
 }
 
+/// How a remote's store is found.
+struct Reach(Box<dyn Fn(EtcdConfig) -> Store + Send>);
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reach").finish_non_exhaustive()
+    }
+}
+
 impl Hands {
     /// `updates` takes what followers hear.
-    pub fn new(own: ClusterName, store: Store, updates: mpsc::Sender<Heard>) -> Self {
+    pub fn new(
+        own: ClusterName,
+        store: Store,
+        updates: mpsc::Sender<Heard>,
+        measures: Measured,
+    ) -> Self {
         Self {
             own,
             store,
@@ -82,12 +117,29 @@ impl Hands {
             publisher: None,
             mirror: None,
             followers: BTreeMap::new(),
+            measures,
             lists: Arc::new(Semaphore::new(LISTS_MAX)),
             published_generation: 0,
             mirrored_generation: 0,
             timers: BTreeMap::new(),
             beats: mpsc::channel(BEATS_MAX),
+            lease_ttl: writer::Options::default().lease_ttl,
+            reach: Reach(Box::new(Store::Etcd)),
         }
+    }
+
+    /// What is written ends so long after the process. For hands that have not written yet.
+    #[must_use]
+    pub fn leasing_for(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
+        self
+    }
+
+    /// Remotes' stores are found through `reach`.
+    #[must_use]
+    pub fn reaching(mut self, reach: impl Fn(EtcdConfig) -> Store + Send + 'static) -> Self {
+        self.reach = Reach(Box::new(reach));
+        self
     }
 
     pub async fn carry_out(&mut self, effect: Effect) {
@@ -102,7 +154,7 @@ impl Hands {
             } => {
                 self.unfollow(&remote);
                 let options = self.follower_options(optional_prefixes);
-                let follower = Follower::new(Store::Etcd(*config), prefixes, options);
+                let follower = Follower::new((self.reach.0)(*config), prefixes, options);
                 self.follow(follower, remote, generation, changes_per_second);
             }
             Effect::Forget { remote } => {
@@ -148,11 +200,21 @@ impl Hands {
         std::iter::from_fn(|| receiver.try_recv().ok()).collect()
     }
 
+    /// How each remote is held back by its contract.
+    pub fn throttles(&self) -> impl Iterator<Item = (&ClusterName, Throttle)> {
+        let followers = self.followers.iter();
+        followers.map(|(remote, it)| (remote, *it.throttle.borrow()))
+    }
+
     async fn write(&mut self, part: Part, write: Write) {
-        let store = &self.store;
+        let (store, measures) = (&self.store, &self.measures);
         match part {
             Part::Own => {
-                let options = || publisher_options(&self.own);
+                let options = || writer::Options {
+                    lease_ttl: self.lease_ttl,
+                    measures: measures.publisher.clone(),
+                    ..publisher_options(&self.own)
+                };
                 let spawn = || Writer::spawn(store.clone(), options());
                 let writer = self.publisher.get_or_insert_with(spawn);
                 self.published_generation = match write {
@@ -161,7 +223,12 @@ impl Hands {
                 };
             }
             Part::Remote(name) => {
-                let spawn = || Writer::spawn(store.clone(), mirror_options());
+                let options = || writer::Options {
+                    lease_ttl: self.lease_ttl,
+                    measures: measures.mirror.clone(),
+                    ..mirror_options()
+                };
+                let spawn = || Writer::spawn(store.clone(), options());
                 let writer = self.mirror.get_or_insert_with(spawn);
                 let lane = name.as_str();
                 self.mirrored_generation = match write {
@@ -181,6 +248,7 @@ impl Hands {
             optional_prefixes,
             lists: Some(Arc::clone(&self.lists)),
             start_delay_max: spread.min(START_SPREAD_MAX),
+            measures: self.measures.mirror.clone(),
             ..follower::Options::default()
         }
     }
@@ -194,17 +262,17 @@ impl Hands {
         changes_per_second: Option<NonZeroU32>,
     ) {
         let (sender, heard) = mpsc::channel(UPDATES_MAX);
-        let forwarder = Forwarder::new(remote.clone(), generation, changes_per_second);
+        let (forwarder, throttle) = Forwarder::new(remote.clone(), generation, changes_per_second);
         let updates = self.updates.clone();
         let task = tokio::spawn(async move {
             tokio::join!(follower.run(sender), forwarder.run(heard, updates));
         });
-        self.followers.insert(remote, task);
+        self.followers.insert(remote, Following { task, throttle });
     }
 
     fn unfollow(&mut self, remote: &ClusterName) {
-        if let Some(task) = self.followers.remove(remote) {
-            task.abort();
+        if let Some(following) = self.followers.remove(remote) {
+            following.task.abort();
         }
     }
 

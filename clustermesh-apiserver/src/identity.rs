@@ -1,5 +1,7 @@
 //! Decides which labels make a pod's security identity, and which number it has.
 
+pub mod known;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use topology::id::ClusterName;
 use topology::record::{CLUSTER_LABEL, Labels};
 
 use crate::objects::ObjectName;
+use known::Known;
 
 /// The labels of a pod's identity: its own, those of its namespace, and who it is for policies.
 pub fn labels(
@@ -25,8 +28,7 @@ pub fn labels(
         labels.insert("k8s", &format!("{NAMESPACE_LABELS}.{key}"), value);
     }
     // The API server gives every namespace this label; manifests on disk mostly lack it.
-    let name_key = format!("{NAMESPACE_LABELS}.kubernetes.io/metadata.name");
-    labels.insert("k8s", &name_key, namespace);
+    labels.insert("k8s", NAMESPACE_NAME, namespace);
     labels.insert("k8s", CLUSTER_LABEL, cluster.as_str());
     labels.insert("k8s", SERVICE_ACCOUNT, service_account);
     labels.insert("k8s", POD_NAMESPACE, namespace);
@@ -36,6 +38,7 @@ pub fn labels(
 /// The label that names the namespace of an identity.
 pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels";
+const NAMESPACE_NAME: &str = "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name";
 const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
 
 /// Whether a pod's label tells kinds of pods apart, rather than pods of one kind: upstream's
@@ -58,29 +61,6 @@ fn is_identifying(key: &str) -> bool {
         || !(key.contains("beta.kubernetes.io") || SINGLE_PODS.iter().any(|it| key.starts_with(it)))
 }
 
-/// The number that a label string means in every cluster, if it is reserved for it.
-///
-/// Upstream writes reserved identities as a single label with the source `reserved`. No pod's labels
-/// are such, so nothing is ever allocated for them; well-known identities, which upstream knows but
-/// has switched off, are numbered like all others.
-pub fn reserved_number(labels: &str) -> Option<u32> {
-    const RESERVED: [&str; 10] = [
-        "host",
-        "world",
-        "unmanaged",
-        "health",
-        "init",
-        "remote-node",
-        "kube-apiserver",
-        "ingress",
-        "world-ipv4",
-        "world-ipv6",
-    ];
-    let name = labels.strip_prefix("reserved:")?.strip_suffix("=;")?;
-    let index = RESERVED.iter().position(|it| *it == name)?;
-    u32::try_from(index + 1).ok()
-}
-
 /// Label strings, as they are written into the store; shared between the tables here.
 pub type LabelText = Arc<str>;
 
@@ -96,6 +76,7 @@ pub struct Identities {
     range: RangeInclusive<u32>,
     /// In milliseconds.
     grace: u64,
+    known: Known,
     fixed: BTreeMap<u32, LabelText>,
     fixed_by_labels: BTreeMap<LabelText, BTreeSet<u32>>,
     allocated: BTreeMap<LabelText, Allocation>,
@@ -122,10 +103,11 @@ pub struct Moved {
 
 impl Identities {
     /// `grace` in milliseconds.
-    pub fn new(range: RangeInclusive<u32>, grace: u64) -> Self {
+    pub fn new(range: RangeInclusive<u32>, grace: u64, known: Known) -> Self {
         Self {
             range,
             grace,
+            known,
             fixed: BTreeMap::new(),
             fixed_by_labels: BTreeMap::new(),
             allocated: BTreeMap::new(),
@@ -211,6 +193,9 @@ impl Identities {
 
     /// A pod has these labels now. Its number exists after [`allocate`](Self::allocate).
     pub fn take(&mut self, labels: &LabelText, pod: ObjectName) {
+        if self.known.number(labels).is_some() {
+            return;
+        }
         let pods = self.users.entry(Arc::clone(labels)).or_default();
         pods.insert(pod);
         if self.fixed_by_labels.contains_key(labels) {
@@ -265,10 +250,18 @@ impl Identities {
 
     /// The number of these labels; the lowest, should several objects have them.
     pub fn number(&self, labels: &str) -> Option<u32> {
+        if let Some(number) = self.known.number(labels) {
+            return Some(number);
+        }
         if let Some(numbers) = self.fixed_by_labels.get(labels) {
             return numbers.first().copied();
         }
         self.allocated.get(labels).map(|it| it.number)
+    }
+
+    /// Whether these labels have a number that is the same in every cluster.
+    pub fn is_known(&self, labels: &str) -> bool {
+        self.known.number(labels).is_some()
     }
 
     pub fn labels(&self, number: u32) -> Option<&LabelText> {

@@ -1,12 +1,13 @@
 //! Remembers what happened on the way to each remote cluster, which the model itself does not need.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kvstore::follower::Update;
 use topology::id::ClusterName;
-use topology::report::{Failure, LinkReport, PulseReport};
+use topology::report::{Failure, LinkReport, PulseReport, ThrottleReport};
 
-/// Connections, losses and pulses of the remote clusters.
+/// Connections, losses, pulses and pace of the remote clusters.
 #[derive(Debug, Default)]
 pub struct Journal {
     entries: BTreeMap<ClusterName, Entry>,
@@ -16,6 +17,16 @@ pub struct Journal {
 struct Entry {
     link: LinkReport,
     pulse: Option<PulseReport>,
+    throttle: Throttle,
+}
+
+/// How a remote cluster's changes were held back since they are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Throttle {
+    /// `None` while they are not.
+    pub now: Option<ThrottleReport>,
+    /// For how long in all.
+    pub total: Duration,
 }
 
 impl Journal {
@@ -47,6 +58,16 @@ impl Journal {
         });
     }
 
+    /// Notes how each remote that is followed is held back; the others are not.
+    pub fn hold<'a>(&mut self, followed: impl Iterator<Item = (&'a ClusterName, Throttle)>) {
+        for entry in self.entries.values_mut() {
+            entry.throttle.now = None;
+        }
+        for (remote, throttle) in followed {
+            self.entries.entry(remote.clone()).or_default().throttle = throttle;
+        }
+    }
+
     /// Forgets everyone else.
     pub fn keep<'a>(&mut self, remotes: impl Iterator<Item = &'a ClusterName> + Clone) {
         self.entries
@@ -60,6 +81,11 @@ impl Journal {
 
     pub fn pulse(&self, remote: &ClusterName) -> Option<PulseReport> {
         self.entries.get(remote)?.pulse
+    }
+
+    pub fn throttle(&self, remote: &ClusterName) -> Throttle {
+        let entry = self.entries.get(remote);
+        entry.map(|it| it.throttle).unwrap_or_default()
     }
 }
 
@@ -87,6 +113,20 @@ mod tests {
         assert_eq!(link.last_failure.unwrap().at, 2_000);
         let pulse = journal.pulse(&us).unwrap();
         assert!(pulse.is_fresh(18_000) && !pulse.is_fresh(18_001));
+
+        let held = ThrottleReport {
+            since: 4_000,
+            changes_waiting: 12,
+            changes_per_second: 10,
+        };
+        let throttle = Throttle {
+            now: Some(held),
+            total: Duration::from_secs(1),
+        };
+        journal.hold([(&us, throttle)].into_iter());
+        assert_eq!(journal.throttle(&us), throttle);
+        journal.hold(std::iter::empty());
+        assert_eq!(journal.throttle(&us).now, None, "nobody follows it");
 
         journal.keep([&ap].into_iter());
         assert_eq!(journal.link(&us), LinkReport::default());

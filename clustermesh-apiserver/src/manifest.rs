@@ -5,20 +5,35 @@ use std::fmt;
 
 use tracing::{debug, error};
 
-use crate::objects::Objects;
+use crate::objects::{ObjectKey, Objects};
 
 pub mod catalog;
 mod document;
+mod items;
 
-use document::Source;
+use document::{Place, Source};
 
 /// What a file says: the objects of its good documents, and what is wrong with the others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     pub objects: Objects,
     pub errors: Vec<ManifestError>,
+    /// Objects that stand there twice; the last one counts.
+    pub repeated: BTreeSet<ObjectKey>,
     /// Kinds that the mesh has no use for ("apps/v1 Deployment").
     pub ignored: BTreeSet<String>,
+}
+
+/// Who made one mistake a thousand times reads of the first ones, and of the others when these are
+/// corrected.
+const ERRORS_MAX: usize = 100;
+
+impl Manifest {
+    fn complain(&mut self, error: ManifestError) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(error);
+        }
+    }
 }
 
 /// Where a file is wrong. Lines and columns count from 1.
@@ -48,6 +63,8 @@ pub struct ManifestFile {
     pub objects: Objects,
     /// `LINE:COLUMN: problem` for each document that is wrong, or why the file cannot be read.
     pub errors: Vec<String>,
+    /// Objects that stand there twice; the last one counts.
+    pub repeated: BTreeSet<ObjectKey>,
     was_good: bool,
 }
 
@@ -58,18 +75,18 @@ impl ManifestFile {
     /// it can.
     pub fn read(name: &str, text: Result<&str, String>, before: Option<&Self>) -> Self {
         let manifest = text.map(parse);
-        let (objects, errors) = match manifest {
+        let (objects, repeated, errors) = match manifest {
             Ok(manifest) => {
                 for kind in &manifest.ignored {
                     debug!(file = name, kind, "no use for this kind of object");
                 }
                 let errors = manifest.errors.iter().map(ToString::to_string).collect();
-                (manifest.objects, errors)
+                (manifest.objects, manifest.repeated, errors)
             }
-            Err(problem) => (Objects::default(), vec![problem]),
+            Err(problem) => (Objects::default(), BTreeSet::new(), vec![problem]),
         };
         if let Some(error) = errors.first() {
-            error!("{name}:{error}");
+            error!("{}", in_file(name, error));
         }
         match before {
             Some(before) if before.was_good && !errors.is_empty() => Self {
@@ -79,9 +96,18 @@ impl ManifestFile {
             _ => Self {
                 was_good: errors.is_empty(),
                 objects,
+                repeated,
                 errors,
             },
         }
+    }
+}
+
+/// `FILE:LINE:COLUMN: problem`, or `FILE: problem` for the file as a whole.
+fn in_file(name: &str, error: &str) -> String {
+    match error.starts_with(|it: char| it.is_ascii_digit()) {
+        true => format!("{name}:{error}"),
+        false => format!("{name}: {error}"),
     }
 }
 
@@ -89,28 +115,16 @@ impl ManifestFile {
 pub fn parse(text: &str) -> Manifest {
     // What looks like JSON and is none is read as YAML, whose errors then say where it is wrong.
     if text.trim_start().starts_with('{')
-        && let Some(manifest) = parse_json(text)
+        && let Some(manifest) = document::read_json(text)
     {
         return manifest;
     }
     let mut manifest = Manifest::default();
-    for (first_line, document) in documents(text) {
-        if let Err(fault) = document::read(&Source::Yaml(document), &mut manifest) {
-            manifest.errors.push(ManifestError {
-                line: first_line + fault.line.saturating_sub(1),
-                column: fault.column,
-                problem: fault.problem,
-            });
-        }
+    for (line, document) in documents(text) {
+        let place = Place { line, column: 1 };
+        document::read(&Source::Yaml(document), place, &mut manifest);
     }
     manifest
-}
-
-/// `None` if anything is wrong.
-fn parse_json(text: &str) -> Option<Manifest> {
-    let mut manifest = Manifest::default();
-    document::read(&Source::Json(text), &mut manifest).ok()?;
-    Some(manifest)
 }
 
 /// The documents with the line that each begins on.
@@ -147,113 +161,4 @@ fn is_blank(document: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_documents_and_ignores_what_the_mesh_has_no_use_for() {
-        let manifest = parse(&format!(
-            "# a comment\n---\n{SERVICE}---\n{}--- # another\n\n---\napiVersion: v1\nkind: Node\nmetadata: {{name: node-1}}\n",
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n",
-        ));
-
-        assert_eq!(manifest.errors, []);
-        assert_eq!(manifest.objects.len(), 2);
-        let texts: Vec<String> = manifest.objects.keys().map(ToString::to_string).collect();
-        assert_eq!(texts, ["Node node-1", "Service default/web"]);
-        assert_eq!(
-            manifest.ignored,
-            BTreeSet::from(["apps/v1 Deployment".to_owned()])
-        );
-    }
-
-    #[test]
-    fn says_where_a_document_is_wrong_and_reads_the_others() {
-        let broken = "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec:\n  ports:\n  - port: eighty\n";
-
-        let manifest = parse(&format!("{broken}---\n{SERVICE}"));
-
-        assert_eq!(manifest.objects.len(), 1);
-        assert_eq!(
-            (manifest.errors[0].line, manifest.errors[0].column),
-            (6, 11)
-        );
-
-        let manifest = parse(&format!("{SERVICE}---\n{broken}"));
-
-        assert_eq!(
-            (manifest.errors[0].line, manifest.errors[0].column),
-            (14, 11)
-        );
-        let error = manifest.errors[0].to_string();
-        assert!(error.starts_with("14:11: Service: "), "{error}");
-        assert!(!error.contains(" at line "), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-
-    #[test]
-    fn refuses_text_that_is_torn_or_no_object() {
-        check_error(
-            "apiVersion: v1\nkind: Service\nmetadata: {name: web, na",
-            "3:",
-        );
-        check_error("hello", "1:1: object: ");
-        check_error("kind: Pod", "1:");
-        check_error(
-            "apiVersion: v1\nkind: Pod\nmetadata: {}",
-            "1:1: Pod: metadata.name is missing",
-        );
-    }
-
-    #[test]
-    fn reads_lists_as_kubectl_prints_them() {
-        let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
-            {"apiVersion": "v1", "kind": "Node", "metadata": {}}]}"#;
-
-        let manifest = parse(list);
-
-        assert_eq!(manifest.objects.len(), 1);
-        assert_eq!(
-            manifest.errors[0].to_string(),
-            "1:1: items[1]: Node: metadata.name is missing"
-        );
-    }
-
-    #[test]
-    fn keeps_the_last_good_content_of_a_file() {
-        let good = ManifestFile::read("a.yaml", Ok(SERVICE), None);
-        assert_eq!((good.objects.len(), good.errors.len()), (1, 0));
-
-        let torn = ManifestFile::read("a.yaml", Ok("apiVersion: v1\nkind: [Serv"), Some(&good));
-        assert_eq!((torn.objects.len(), torn.errors.len()), (1, 1));
-
-        let gone = ManifestFile::read("a.yaml", Err("permission denied".to_owned()), Some(&torn));
-        assert_eq!(
-            (gone.objects.len(), &*gone.errors[0]),
-            (1, "permission denied")
-        );
-
-        let empty = ManifestFile::read("a.yaml", Ok(""), Some(&gone));
-        assert_eq!((empty.objects.len(), empty.errors.len()), (0, 0));
-    }
-
-    #[test]
-    fn takes_the_good_documents_of_a_file_that_never_was_good() {
-        let text = format!("hello\n---\n{SERVICE}");
-
-        let file = ManifestFile::read("a.yaml", Ok(&text), None);
-
-        assert_eq!((file.objects.len(), file.errors.len()), (1, 1));
-    }
-
-    const SERVICE: &str =
-        "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  ports:\n  - {port: 80}\n";
-
-    #[track_caller]
-    fn check_error(text: &str, expected: &str) {
-        let manifest = parse(text);
-        let error = manifest.errors[0].to_string();
-        assert!(error.starts_with(expected), "{error}");
-    }
-}
+mod tests;

@@ -1,11 +1,10 @@
 //! What the API server counts, under upstream's names where upstream counts the same.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use kvstore::measures::Measures;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,8 +14,12 @@ use topology::id::ClusterName;
 use topology::record::Kind;
 use topology::report::{CertificateReport, ClusterReport, ClusterState, KindReport};
 
+use crate::hands::Measured;
 use crate::journal::Journal;
 use crate::model::Model;
+use labels::{Certificate, Dropped, Peer, Problems, Records, Scope, peer, scope};
+
+mod labels;
 
 /// Handles to what `/metrics` shows.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub struct Metrics {
     dropped: Family<Dropped, Counter>,
     latency: Family<Peer, Histogram, fn() -> Histogram>,
     last_pulse_seconds: Family<Peer, Seconds>,
+    changes_waiting: Family<Peer, Gauge>,
+    throttled_seconds: Family<Peer, Counter<f64, AtomicU64>>,
     certificates: Family<Certificate, Seconds>,
     global_services: Gauge,
     objects: Gauge,
@@ -48,43 +53,9 @@ pub struct Metrics {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Peer {
-    source_cluster: String,
-    target_cluster: String,
-}
-
-/// As upstream names the records of one kind: by the part of their keys that says it.
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Scope {
-    scope: String,
-    source_cluster: String,
-    action: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Records {
-    target_cluster: String,
-    kind: String,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Dropped {
-    target_cluster: String,
-    reason: String,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Certificate {
-    file: String,
-    /// `server` for the embedded etcd's own, `client` for those shown to peers.
-    usage: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Problems {
-    kind: &'static str,
-}
+/// Upstream has a process for each.
+const PUBLISHER_PREFIX: &str = "cilium_clustermesh_apiserver";
+const MIRROR_PREFIX: &str = "cilium_kvstoremesh";
 
 /// From a change in the next rack to one that waited for a connection to come back.
 const LATENCY_BUCKETS_SECONDS: [f64; 14] = [
@@ -111,12 +82,25 @@ impl Default for Metrics {
             dropped: Family::default(),
             latency: Family::new_with_constructor(latency),
             last_pulse_seconds: Family::default(),
+            changes_waiting: Family::default(),
+            throttled_seconds: Family::default(),
             certificates: Family::default(),
             global_services: Gauge::default(),
             objects: Gauge::default(),
             problems: Family::default(),
             shown: BTreeSet::new(),
         }
+    }
+}
+
+/// What the writers and followers measure, under the names of upstream's publisher and mirror.
+pub fn store_clients(registry: &mut Registry, own: &ClusterName) -> Measured {
+    let of = |registry: &mut Registry, part: &'static str| {
+        Measures::register(registry.sub_registry_with_prefix(part), own.as_str())
+    };
+    Measured {
+        publisher: of(registry, PUBLISHER_PREFIX),
+        mirror: of(registry, MIRROR_PREFIX),
     }
 }
 
@@ -131,7 +115,7 @@ impl Metrics {
     /// Names and labels are upstream's, of its mesh cache and of its publisher.
     fn register_upstream(&self, registry: &mut Registry) {
         let it = self.clone();
-        let mirror = registry.sub_registry_with_prefix("cilium_kvstoremesh");
+        let mirror = registry.sub_registry_with_prefix(MIRROR_PREFIX);
         let help = "Remote clusters configured";
         mirror.register("remote_clusters", help, it.remote_clusters);
         let help = "1 while the remote cluster is connected and complete, else 0";
@@ -152,7 +136,7 @@ impl Metrics {
         let help = "Seconds from the start until every remote cluster was read, or had its time";
         mirror.register("bootstrap_seconds", help, it.mirror_bootstrap_seconds);
 
-        let publisher = registry.sub_registry_with_prefix("cilium_clustermesh_apiserver");
+        let publisher = registry.sub_registry_with_prefix(PUBLISHER_PREFIX);
         let help = "1 once all records of a kind have been published, else 0";
         publisher.register("kvstore_initial_sync_completed", help, it.published);
         let help = "Seconds from the start until the own records were published";
@@ -171,6 +155,11 @@ impl Metrics {
         ours.register("propagation_latency_seconds", help, it.latency);
         let help = "When the last pulse of the remote cluster arrived, in seconds since 1970";
         ours.register("remote_cluster_last_pulse_ts", help, it.last_pulse_seconds);
+        let help = "Changes of the remote cluster that its contract holds back now";
+        ours.register("remote_cluster_changes_waiting", help, it.changes_waiting);
+        let help = "Seconds for which the contract of the remote cluster held changes back";
+        let name = "remote_cluster_throttled_seconds";
+        ours.register(name, help, it.throttled_seconds);
         let help = "When a certificate ends, in seconds since 1970; 0 if it cannot be read";
         ours.register("certificate_expiry_unix_seconds", help, it.certificates);
         let help = "Services that this cluster shares";
@@ -235,19 +224,15 @@ impl Metrics {
         }
     }
 
-    /// Shows when certificates end; `server` is the file of the embedded etcd's own.
+    /// Shows when certificates end: that of the embedded etcd, and those shown to peers.
     pub fn show_certificates<'a>(
         &self,
-        certificates: impl Iterator<Item = &'a CertificateReport>,
-        server: Option<&Path>,
+        server: Option<&'a CertificateReport>,
+        clients: impl Iterator<Item = &'a CertificateReport>,
     ) {
         self.certificates.clear();
-        let server = server.map(|it| it.display().to_string());
-        for certificate in certificates {
-            let usage = match server.as_ref() == Some(&certificate.file) {
-                true => "server",
-                false => "client",
-            };
+        let server = server.map(|it| (it, "server"));
+        for (certificate, usage) in clients.map(|it| (it, "client")).chain(server) {
             let labels = Certificate {
                 file: certificate.file.clone(),
                 usage,
@@ -266,11 +251,13 @@ impl Metrics {
             &self.services,
             &self.endpoints,
             &self.failures,
+            &self.changes_waiting,
         ] {
             family.clear();
         }
         self.last_failure_seconds.clear();
         self.last_pulse_seconds.clear();
+        self.throttled_seconds.clear();
         self.synced.clear();
         self.records.clear();
         self.dropped.clear();
@@ -299,6 +286,15 @@ impl Metrics {
         self.last_failure_seconds
             .get_or_create(&peer)
             .set(seconds(last_failure));
+        let throttle = journal.throttle(remote);
+        let waiting = throttle.now.map_or(0, |it| it.changes_waiting);
+        self.changes_waiting
+            .get_or_create(&peer)
+            .set(gauge(waiting));
+        let throttled = self.throttled_seconds.get_or_create(&peer);
+        let total = throttle.total.as_secs_f64().to_bits();
+        throttled.inner().store(total, Ordering::Relaxed);
+        drop(throttled);
         if let Some(at) = journal.pulse(remote).and_then(|it| it.at) {
             self.last_pulse_seconds
                 .get_or_create(&peer)
@@ -316,21 +312,6 @@ impl Metrics {
         self.records
             .get_or_create(&labels)
             .set(gauge(report.records));
-    }
-}
-
-fn peer(own: &ClusterName, remote: &ClusterName) -> Peer {
-    Peer {
-        source_cluster: own.to_string(),
-        target_cluster: remote.to_string(),
-    }
-}
-
-fn scope(cluster: &ClusterName, kind: &str, action: &'static str) -> Scope {
-    Scope {
-        scope: format!("{kind}/v1"),
-        source_cluster: cluster.to_string(),
-        action,
     }
 }
 

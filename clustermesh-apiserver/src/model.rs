@@ -14,18 +14,22 @@ use topology::id::ClusterName;
 use crate::directory::Listing;
 use crate::manifest::catalog::Manifests;
 use crate::moment::Moment;
-use crate::publish::{self, Changes, Cluster, Table, Value};
+use crate::objects::ObjectEvent;
+use crate::publish::{self, Changes, Cluster, Remembered, Table, Value};
 use crate::remote_file::RemoteFile;
+use crate::users::file::UsersFile;
 
 mod mirroring;
 pub mod peers;
 mod publishing;
+mod readers;
 mod status;
 
 pub use mirroring::{CONNECT_GRACE, Policy, REMOVAL_GRACE};
 
 use mirroring::Mirroring;
 use publishing::Publishing;
+use readers::Readers;
 
 /// Everything that can change the model.
 #[derive(Debug)]
@@ -36,8 +40,8 @@ pub enum Input {
     Objects(Manifests),
     /// It is time to say when this is, in microseconds since 1970.
     Pulse { unix_microseconds: u64 },
-    /// The identities in our store that a former life left there: numbers and label strings.
-    Remembered(Vec<(u32, String)>),
+    /// What a former life left in our store.
+    Remembered(Remembered),
     /// The store of a remote cluster. The generation tells which follower it comes from.
     Said {
         remote: ClusterName,
@@ -46,6 +50,8 @@ pub enum Input {
     },
     /// Time passed.
     Tick,
+    /// The file of further users of our store.
+    Users(Listing<UsersFile>),
 }
 
 /// What is to be done.
@@ -96,6 +102,7 @@ pub struct Model {
     cluster: Cluster,
     publishing: Publishing,
     mirroring: Mirroring,
+    readers: Readers,
 }
 
 impl Model {
@@ -113,6 +120,7 @@ impl Model {
         Self {
             publishing: Publishing::new(cluster.clone(), options, now.unix_milliseconds),
             mirroring: Mirroring::new(cluster.clone(), policy, now),
+            readers: Readers::new(cluster.name.clone()),
             cluster,
         }
     }
@@ -122,16 +130,25 @@ impl Model {
         let now = now.into();
         let mut effects = Vec::new();
         let is_said = matches!(input, Input::Said { .. });
+        let is_about_objects = matches!(input, Input::Objects(_));
+        let may_move_pods = if let Input::Objects(manifests) = &input {
+            manifests.events.iter().any(ObjectEvent::is_of_nodes)
+        } else {
+            !is_said
+        };
         let is_tick = matches!(input, Input::Tick);
         match input {
-            Input::Configured(listing) => self.mirroring.configure(&listing, now, &mut effects),
+            Input::Configured(listing) => {
+                self.readers.configure(&listing);
+                self.mirroring.configure(&listing, now, &mut effects);
+            }
             Input::Objects(manifests) => {
                 let (publishing, mirroring) = (&mut self.publishing, &self.mirroring);
                 publishing.publish(manifests, mirroring, now.unix_milliseconds, &mut effects);
             }
             Input::Pulse { unix_microseconds } => self.publishing.beat(unix_microseconds),
-            Input::Remembered(identities) => {
-                self.publishing.remember(identities, now.unix_milliseconds);
+            Input::Remembered(remembered) => {
+                self.publishing.remember(remembered, now.unix_milliseconds);
             }
             Input::Said {
                 remote,
@@ -144,7 +161,9 @@ impl Model {
             Input::Tick => {
                 self.mirroring.tick(now, &mut effects);
                 self.publishing.tick(now.unix_milliseconds, &mut effects);
+                self.readers.tell(&self.publishing.publisher);
             }
+            Input::Users(listing) => self.readers.list(&listing),
         }
         let is_liveness_new = self.mirroring.take_liveness_news();
         if is_liveness_new {
@@ -156,11 +175,12 @@ impl Model {
             let publishing = &self.publishing;
             let own = || publishing.pod_prefixes();
             self.mirroring.compare_pod_prefixes(own);
-        } else if !is_said {
+        } else if may_move_pods {
             self.mirroring.forget_comparison();
         }
-        // What a remote says changes nothing else of what is announced, and it says a lot.
-        if is_liveness_new || !is_said {
+        // What a remote says changes nothing else of what is announced, and it says a lot; nor do
+        // objects.
+        if is_liveness_new || !(is_said || is_about_objects) {
             self.publishing.announce(&self.mirroring, &mut effects);
         }
         effects

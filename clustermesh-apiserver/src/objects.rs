@@ -134,6 +134,18 @@ pub enum ObjectEvent {
     },
 }
 
+impl ObjectEvent {
+    /// Whether nodes may be others after it, and with them the addresses of pods.
+    pub fn is_of_nodes(&self) -> bool {
+        match self {
+            Self::Applied(key, _) | Self::Deleted(key) => {
+                matches!(key.kind, ObjectKind::CiliumNode | ObjectKind::Node)
+            }
+            Self::Restarted { .. } => true,
+        }
+    }
+}
+
 /// What the mesh needs of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {

@@ -12,11 +12,13 @@ use topology::diff::Change;
 use topology::id::{ClusterId, ClusterName, MeshSize};
 use topology::record::{Capabilities, ClusterConfig, Key, Kind, OwnCapabilities, Record};
 
+use crate::identity::known::{self, Known};
 use crate::identity::{Identities, Moved};
 use crate::objects::{Object, ObjectEvent, ObjectKey, ObjectKind, ObjectName, Objects};
 
 mod endpoint;
 mod endpoint_slice;
+mod naming;
 mod node;
 mod records;
 mod scope;
@@ -25,10 +27,12 @@ mod service_export;
 mod touch;
 
 use endpoint::Workloads;
+use naming::Naming;
 pub use records::RecordCounts;
 use records::Records;
 use scope::{Scope, Scoping};
 use service::Services;
+use service_export::Ages;
 
 /// The own cluster's name and number in a mesh of a certain size.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,7 +51,7 @@ pub type Table = BTreeMap<Arc<str>, Value>;
 pub type Changes = Vec<Change<Arc<str>, Value>>;
 
 /// What an operator decides about publishing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Whether the mesh sees namespaces that do not say so themselves.
     pub default_global_namespace: bool,
@@ -55,6 +59,8 @@ pub struct Options {
     pub mcs_api: bool,
     /// How long a number stays with labels that no pod has any more, in milliseconds.
     pub identity_grace: u64,
+    /// Labels whose number is not one of the cluster's own.
+    pub known_identities: known::Options,
 }
 
 impl Default for Options {
@@ -63,8 +69,18 @@ impl Default for Options {
             default_global_namespace: true,
             mcs_api: false,
             identity_grace: 15 * 60_000,
+            known_identities: known::Options::default(),
         }
     }
+}
+
+/// What a former life of the publisher left in the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remembered {
+    /// Numbers with their label strings.
+    pub identities: Vec<(u32, String)>,
+    /// Exports with the time since which they exist, in RFC 3339.
+    pub exports: Vec<(ObjectName, String)>,
 }
 
 /// The records that follow from the objects, without what depends on time: canaries, heartbeat.
@@ -77,6 +93,8 @@ pub struct Publisher {
     identities: Identities,
     workloads: Workloads,
     services: Services,
+    export_ages: Ages,
+    naming: Naming,
     records: Records,
     /// What is left out and why, for operators.
     problems: BTreeMap<Unit, Vec<String>>,
@@ -103,11 +121,12 @@ enum Unit {
 impl Publisher {
     pub fn new(cluster: Cluster, options: Options) -> Self {
         let range = cluster.id.identity_range(cluster.mesh);
+        let known = Known::new(&cluster.name, &options.known_identities);
         let mut records = Records::new(cluster.name.clone());
         records.show(
             &Key::ClusterConfig(cluster.name.clone()),
             &Scope::Everyone,
-            Record::ClusterConfig(cluster_config(&cluster, options)).encode(),
+            Record::ClusterConfig(cluster_config(&cluster, &options)).encode(),
         );
         let capabilities = OwnCapabilities {
             deltas: true,
@@ -121,21 +140,24 @@ impl Publisher {
         );
         Self {
             scoping: Scoping::new(options.default_global_namespace),
-            identities: Identities::new(range, options.identity_grace),
+            identities: Identities::new(range, options.identity_grace, known),
             cluster,
             options,
             objects: Objects::new(),
             workloads: Workloads::default(),
             services: Services::default(),
+            export_ages: Ages::default(),
+            naming: Naming::default(),
             records,
             problems: BTreeMap::new(),
             dirty: BTreeSet::new(),
         }
     }
 
-    /// Takes over the identities that a former life published, before any object is known.
-    pub fn remember(&mut self, numbers: impl IntoIterator<Item = (u32, String)>, now: u64) {
-        let moved = self.identities.remember(numbers, now);
+    /// Takes over what a former life published, before any object is known.
+    pub fn remember(&mut self, remembered: Remembered, now: u64) {
+        self.export_ages.remember(remembered.exports, now);
+        let moved = self.identities.remember(remembered.identities, now);
         self.follow(moved);
     }
 
@@ -190,6 +212,11 @@ impl Publisher {
         exhausted.into_iter().chain(others)
     }
 
+    /// The clusters that objects name with `causeway.io/export-to`, each with those objects.
+    pub fn named_peers(&self) -> impl Iterator<Item = (&ClusterName, &BTreeSet<ObjectKey>)> {
+        self.naming.peers()
+    }
+
     /// Cheaper than counting [`problems`](Self::problems).
     pub fn problem_count(&self) -> usize {
         self.problems.len() + usize::from(self.identities.exhausted() > 0)
@@ -218,6 +245,8 @@ impl Publisher {
             Some(object) => self.objects.insert(key.clone(), Arc::clone(object)),
             None => self.objects.remove(&key),
         };
+        self.naming
+            .replace(&key, before.as_deref(), object.as_deref());
         self.touch(key, before.as_deref(), object.as_deref(), now);
     }
 
@@ -251,7 +280,7 @@ impl Publisher {
             Unit::Namespace(name) => problems.extend(self.scoping.problem(name)),
             Unit::Node(name) => self.derive_node(name, &mut problems),
             Unit::Service(name) => self.derive_service(name, &mut problems),
-            Unit::ServiceExport(name) => self.derive_service_export(name, &mut problems),
+            Unit::ServiceExport(name) => self.derive_service_export(name, &mut problems, now),
             Unit::Workload(name) => self.derive_workload(name, &mut problems, now),
         }
         if problems.is_empty() {
@@ -281,7 +310,7 @@ pub fn canaries(cluster: &Cluster, now: &str) -> Table {
 }
 
 /// What a peer must know before it reads anything else.
-fn cluster_config(cluster: &Cluster, options: Options) -> ClusterConfig {
+fn cluster_config(cluster: &Cluster, options: &Options) -> ClusterConfig {
     ClusterConfig {
         id: cluster.id,
         capabilities: Capabilities {

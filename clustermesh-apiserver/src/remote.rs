@@ -17,9 +17,11 @@ use crate::timestamp::rfc3339;
 
 mod cluster_config;
 mod contract;
+mod endpoint_slice;
 mod followed;
 mod liveness;
 mod overlap;
+mod placement;
 mod reading;
 mod records;
 mod rejections;
@@ -28,6 +30,7 @@ mod services;
 
 use followed::Tree;
 use liveness::{Evidence, Liveness};
+use placement::Placements;
 use records::{hide, show};
 
 pub use contract::{CONTRACT_SUFFIX, Contract, Limits, PinnedCluster};
@@ -71,6 +74,7 @@ pub struct Remote {
     is_listed: bool,
     canaries: BTreeSet<Kind>,
     records: Records,
+    placements: Placements,
     /// What is shown beside the records: its cluster-config, and the canaries of complete kinds.
     announced: Table,
     rejections: Rejections,
@@ -123,6 +127,7 @@ impl Remote {
             is_listed: false,
             canaries: BTreeSet::new(),
             records: Records::default(),
+            placements: Placements::default(),
             announced: Table::new(),
             rejections: Rejections::default(),
         }

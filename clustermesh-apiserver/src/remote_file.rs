@@ -95,6 +95,14 @@ impl RemoteFile {
         }
     }
 
+    /// Whether it names a peer, even if it does not say how to reach it.
+    pub fn is_of_a_peer(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Configured(_) => true,
+            Self::BrokenContract { .. } | Self::Contract(_) | Self::Ignored => false,
+        }
+    }
+
     pub fn contract(&self) -> Option<&Contract> {
         match self {
             Self::BrokenContract { before, .. } => before.as_deref(),

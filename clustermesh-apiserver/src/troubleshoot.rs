@@ -16,6 +16,7 @@ use crate::remote::Remote;
 
 mod endpoint;
 mod tls;
+pub mod version;
 
 /// The endpoints of one cluster that are looked at; etcd clusters have three or five.
 const ENDPOINTS_MAX: usize = 8;
@@ -195,6 +196,20 @@ fn contract(remote: &Remote, report: &PeerReport) -> Step {
                 past.last
             ),
             format!("ask {} what it published", remote.name()),
+        );
+    }
+    if let Some(held) = &report.throttle {
+        return warned(
+            "contract",
+            format!(
+                "kept, but {} changes wait: it permits {} in a second",
+                held.changes_waiting, held.changes_per_second
+            ),
+            format!(
+                "find out why {0} changes so much, or raise limits.changesPerSecond in \
+                 {0}.contract.yaml",
+                remote.name()
+            ),
         );
     }
     let records: usize = remote.kinds().values().map(|it| it.records).sum();

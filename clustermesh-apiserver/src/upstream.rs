@@ -212,6 +212,7 @@ mod tests {
             violations: ViolationReport::default(),
             certificate: None,
             pulse: None,
+            throttle: None,
         }
     }
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvstore::auth::{Keys, ROOT};
 use topology::id::ClusterName;
 
+use crate::directory::Listing;
+use crate::remote_file::RemoteFile;
 use file::Entry;
 
 /// The users and roles of a store. Users and roles that are not named here are somebody else's.
@@ -75,8 +77,17 @@ impl Desired {
     }
 }
 
+/// The peers that a configuration directory names, with files that are broken too: how we reach a
+/// peer has no say in what it may read of us.
+pub fn peers(own: &ClusterName, directory: &Listing<RemoteFile>) -> BTreeSet<ClusterName> {
+    let files = directory.files.iter();
+    let peers = files.filter(|(_, it)| it.is_of_a_peer());
+    let names = peers.filter_map(|(name, _)| name.parse().ok());
+    names.filter(|it| it != own).collect()
+}
+
 /// The cluster whose own user this is.
-fn peer_of(user: &str) -> Option<ClusterName> {
+pub fn peer_of(user: &str) -> Option<ClusterName> {
     user.strip_prefix(REMOTE)?.strip_prefix('-')?.parse().ok()
 }
 

@@ -46,9 +46,7 @@ fn annotations_of_any_kind_are_read() {
 
 #[test]
 fn manifests_with_errors_take_nothing_away() {
-    let list: serde_json::Value = serde_json::from_str(OBJECTS).unwrap();
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    let items = items
+    let items = objects()
         .into_iter()
         .take(20)
         .map(|it| it.to_string().into_bytes());
@@ -62,14 +60,91 @@ fn remote_configurations_with_errors_take_nothing_away() {
     fuzz([file.into()], entries::remote_file);
 }
 
-/// Runs `entry` on each sample as it is and on mutations of it; a failure names its bytes.
+#[test]
+fn contracts_with_errors_take_nothing_away() {
+    let file = "cluster: {name: beta, id: 2}\npodCIDRs: [10.2.0.0/16, 'fd00::/64']\nnodeCIDRs: [192.0.2.0/24]\n\
+                namespaces: [shop]\nlimits:\n  objects: 1000\n  bytes: 1000000\n  changesPerSecond: 100\n";
+    fuzz([file.into()], entries::contract);
+}
+
+#[test]
+fn users_that_are_built_in_stay_as_they_are() {
+    let file = "users:\n- name: remote-beta\n  role: remote\n- name: ops\n  role: root\n- {name: local-alpha, role: local}\n";
+    fuzz([file.into()], entries::users_file);
+}
+
+#[test]
+fn certificate_files_are_read_or_their_problem_is_named() {
+    let names = ["remote.mesh.example".to_owned(), "192.0.2.1".to_owned()];
+    let certificate = rcgen::generate_simple_self_signed(names).unwrap();
+    let pem = certificate.cert.pem();
+    fuzz([pem.into_bytes()], entries::certificate_file);
+}
+
+#[test]
+fn versions_are_read_from_any_server() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"etcdserver\":\"3.5.9\",\"etcdcluster\":\"3.5.0\"}";
+    fuzz([answer.into()], entries::version);
+}
+
+#[test]
+fn peers_can_read_what_is_published_of_any_objects() {
+    let items = objects().into_iter().map(|it| it.to_string().into_bytes());
+    fuzz(items, entries::publish);
+}
+
+#[test]
+fn mirrors_whatever_a_peer_says() {
+    let lines = |sign: &str, records: Vec<(String, Vec<u8>)>| {
+        let lines = records.into_iter().map(|(key, value)| {
+            let line = [sign.as_bytes(), key.as_bytes(), b" ", &value].concat();
+            line.into_iter()
+                .map(|it| if it == b'\n' { b' ' } else { it })
+        });
+        lines.flat_map(|it| it.chain([b'\n'])).collect::<Vec<_>>()
+    };
+    let listed = [lines("+", golden()), b"=\n".to_vec()].concat();
+    let changed = [b"~\n=\n".to_vec(), lines("", golden())].concat();
+    let service =
+        r#"{"cluster":"alpha","namespace":"shop","name":"big","backends":{},"clusterID":1}"#;
+    let backend = r#"{"ports":{"http":{"Protocol":"TCP","Port":80}},"hostname":"big-1"}"#;
+    let big = "causeway/delta/services/v1/alpha/shop/big";
+    let delta = format!(
+        "!\n{big} {service}\n{big}/10.1.1.1 {backend}\n-{big}/10.1.1.1\n+{big} {service}\n=\n-{big}"
+    );
+    fuzz_rounds([listed, changed, delta.into()], entries::mirror, ROUNDS / 3);
+}
+
+#[test]
+fn endpoint_slices_are_shown_as_they_are_or_counted() {
+    let message = b"\x0a\x05alpha\x10\x01\x1a\x04shop\x22\x05web-1\x3a\x04IPv4\
+        \x42\x0f\x0a\x0910.1.1.10\x12\x02\x08\x01\x4a\x0c\x0a\x04http\x12\x03TCP\x18\x50";
+    let packed = zstd::bulk::compress(message, 1).unwrap();
+    let forms = [
+        [b"\x01", &message[..]].concat(),
+        [b"\x00", &*packed].concat(),
+    ];
+    fuzz_rounds(forms, entries::endpoint_slice, ROUNDS * 10);
+}
+
+/// The objects of a real cluster.
+fn objects() -> Vec<serde_json::Value> {
+    let list: serde_json::Value = serde_json::from_str(OBJECTS).unwrap();
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
 fn fuzz(samples: impl IntoIterator<Item = Vec<u8>>, entry: fn(&[u8])) {
+    fuzz_rounds(samples, entry, ROUNDS);
+}
+
+/// Runs `entry` on each sample as it is and on mutations of it; a failure names its bytes.
+fn fuzz_rounds(samples: impl IntoIterator<Item = Vec<u8>>, entry: fn(&[u8]), rounds: u64) {
     let samples: Vec<Vec<u8>> = samples.into_iter().collect();
     assert!(!samples.is_empty());
     let mut rng = SmallRng::seed_from_u64(1);
     for sample in &samples {
         entry(sample);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let mut bytes = sample.clone();
             for _ in 0..rng.random_range(1..4) {
                 mutate(&mut bytes, &samples, &mut rng);

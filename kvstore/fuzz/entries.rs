@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use etcd_client::proto::{PbDeleteRequest, PbPutRequest, PbRangeRequest, PbTxnRequest};
 use kvstore::access::Permission;
+use kvstore::auth::Auth;
 use kvstore::config::EtcdConfig;
 use kvstore::mvcc::{EventFilter, KeyRange, Store};
 use prost::Message as _;
@@ -21,6 +22,23 @@ pub(crate) fn config(bytes: &[u8]) {
 /// A client's certificate, which names the user.
 pub(crate) fn certificate(bytes: &[u8]) {
     let _ = kvstore::server::common_name(bytes);
+}
+
+/// Stored users and roles, and what they then permit.
+pub(crate) fn users(bytes: &[u8]) {
+    let Ok(auth) = Auth::from_bytes(bytes) else {
+        return;
+    };
+    let again = Auth::from_bytes(&auth.to_bytes());
+    assert_eq!(again.ok().as_ref(), Some(&auth), "reads as it is written");
+    let range = PbRangeRequest {
+        key: "a".into(),
+        range_end: "c".into(),
+        ..PbRangeRequest::default()
+    };
+    for user in auth.users() {
+        let _ = auth.permission(Some(user)).check_range(&range);
+    }
 }
 
 /// Requests, each with its kind and its length before it, to a store and to a user's permission.

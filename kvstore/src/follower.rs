@@ -1,6 +1,7 @@
 //! Keeps a complete and current view of some prefixes of a store, over every loss of connection.
 
 mod list;
+mod parts;
 mod span;
 mod update;
 mod watch;
@@ -15,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 
 use crate::backoff::Backoff;
+use crate::chance;
+use crate::measures::Measures;
 use crate::store::{Link, Loss, Store};
 
 pub(crate) use span::{Span, covers};
@@ -49,6 +52,7 @@ pub struct Options {
     /// How long to wait at most before the first connection; chance decides, so that many followers do
     /// not start in step.
     pub start_delay_max: Duration,
+    pub measures: Measures,
 }
 
 impl Default for Options {
@@ -60,6 +64,7 @@ impl Default for Options {
             optional_prefixes: Vec::new(),
             lists: None,
             start_delay_max: Duration::ZERO,
+            measures: Measures::default(),
         }
     }
 }
@@ -115,10 +120,11 @@ impl Follower {
         // What was told of the present loss: whether it is silent.
         let mut told: Option<bool> = None;
         let mut losses = 0_usize;
-        sleep(self.options.start_delay_max.mul_f64(rand::random())).await;
+        sleep(self.options.start_delay_max.mul_f64(chance::fraction())).await;
         loop {
             let mut connected = false;
             let end = tokio::select! {
+                biased;
                 Err(end) = self.session(losses, &updates, &mut connected) => end,
                 () = updates.closed() => End::Unheard,
             };
@@ -127,6 +133,7 @@ impl Follower {
             };
 
             losses = losses.wrapping_add(1);
+            self.options.measures.given_up(silent);
             if connected {
                 backoff.reset();
                 told = None;
@@ -139,7 +146,8 @@ impl Follower {
                 }
             }
             tokio::select! {
-                () = sleep(backoff.pause(rand::random())) => (),
+                biased;
+                () = sleep(backoff.pause(chance::fraction())) => (),
                 () = updates.closed() => return,
             }
         }
@@ -158,6 +166,7 @@ impl Follower {
         let store = self.store.clone();
         let probe_key = self.probe_key();
         tokio::select! {
+            biased;
             loss = store.silence(&client, &probe_key, &link) => Err(End::Lost(loss)),
             result = self.follow(&client, updates, connected) => result,
         }
@@ -197,6 +206,7 @@ impl Follower {
         let listing = self.list_by_page(client, updates, connected);
         let mut listing = std::pin::pin!(listing);
         tokio::select! {
+            biased;
             position = &mut listing => return position,
             () = sleep(LIST_TURN) => drop(turn),
         }
@@ -210,7 +220,8 @@ impl Follower {
     }
 }
 
-/// A page of large records; a server that sends more in one message is broken.
+/// A page of large records, or all parts of what a watch tells at once; a server that sends more is
+/// broken.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// The first answer of a connection shows that the store is there.

@@ -10,6 +10,7 @@ mod entry;
 mod history;
 mod image;
 mod key_range;
+mod key_set;
 mod lease;
 mod range;
 mod refusal;
@@ -21,7 +22,6 @@ mod writing;
 mod model;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +37,7 @@ pub use history::{Batch, Compacted, EventFilter};
 pub use image::{Contradiction, Image};
 pub use key_range::KeyRange;
 pub(crate) use key_range::end_of_prefix;
+pub use key_set::KeySet;
 pub use lease::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN, LeaseView};
 pub use refusal::Refusal;
 pub use space::{Alarms, QUOTA_BYTES_DEFAULT};
@@ -172,9 +173,15 @@ impl Store {
         self.leases.view(id, now)
     }
 
-    /// The keys that end with lease `id`; none if there is no such lease.
+    /// The keys that end with lease `id`, as they happen to stand; none if there is no such lease.
     pub fn lease_keys(&self, id: i64) -> impl Iterator<Item = &[u8]> {
         self.leases.keys(id)
+    }
+
+    /// Whether all keys that end with lease `id` are in `set`. The answer is kept, so that asking again
+    /// costs the same however many keys there are.
+    pub fn lease_is_within(&mut self, id: i64, set: &Arc<KeySet>) -> bool {
+        self.leases.is_within(id, set)
     }
 
     /// All leases, the next to expire first.
@@ -292,23 +299,34 @@ impl Store {
         self.keys.get(key)?.current()
     }
 
-    /// Adds a version to its key.
-    fn index(&mut self, entry: Arc<Entry>) {
+    /// Gives `key` the version that `next` makes of it and of its current version, if it makes one, and
+    /// moves the key to that version's lease: all that with one search. Returns the new version and
+    /// the one before.
+    fn index(
+        &mut self,
+        key: impl AsRef<[u8]> + Into<Arc<[u8]>>,
+        next: impl FnOnce(Arc<[u8]>, Option<&Entry>) -> Option<Arc<Entry>>,
+    ) -> Option<(Arc<Entry>, Option<Arc<Entry>>)> {
+        let (entry, previous) = match self.keys.get_mut(key.as_ref()) {
+            Some(versions) => {
+                let previous = versions.current().cloned();
+                let entry = next(Arc::clone(versions.key()), previous.as_deref())?;
+                versions.push(Arc::clone(&entry), &mut self.leases);
+                (entry, previous)
+            }
+            None => {
+                let entry = next(key.into(), None)?;
+                let versions = Versions::new(Arc::clone(&entry), &mut self.leases);
+                self.keys.insert(Arc::clone(&entry.key), versions);
+                (entry, None)
+            }
+        };
         self.space.hold(&entry);
-        if entry.is_tombstone() {
-            self.space.supersede(&entry);
+        let is_past = entry.is_tombstone().then_some(&entry);
+        for superseded in previous.iter().chain(is_past) {
+            self.space.supersede(superseded);
         }
-        match self.keys.entry(Arc::clone(&entry.key)) {
-            Slot::Occupied(mut slot) => {
-                if let Some(previous) = slot.get().current() {
-                    self.space.supersede(previous);
-                }
-                slot.get_mut().push(entry);
-            }
-            Slot::Vacant(slot) => {
-                slot.insert(Versions::new(entry));
-            }
-        }
+        Some((entry, previous))
     }
 
     /// Raises the alarm if a write was refused for want of space.

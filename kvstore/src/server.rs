@@ -200,10 +200,7 @@ impl Server {
     /// Reaches the store as long as the handle lives, whether the server still runs or not. May do
     /// everything.
     pub fn local(&self) -> Local {
-        let usage = Usage::new(&Limits::none());
-        let gate = Gate::process(Arc::clone(&self.authority));
-        let routes = Routes::from(services(&self.database, &gate, &usage));
-        Local::new(Arc::clone(&self.database), routes)
+        Local::of(Arc::clone(&self.database), Arc::clone(&self.authority))
     }
 
     /// The server's numbers, for metrics.

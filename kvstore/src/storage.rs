@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database};
 
+use crate::chance;
 use crate::mvcc::{Change, Image, Store};
 use problem::{Problem, in_use, io_error};
 
@@ -41,7 +42,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn random() -> Self {
         // Tables hold signed numbers.
-        let id = || rand::random_range(1..=i64::MAX).unsigned_abs();
+        let id = || chance::id().unsigned_abs();
         Self {
             cluster_id: id(),
             member_id: id(),

@@ -2,6 +2,7 @@
 
 mod dial;
 mod loss;
+mod way;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::config::{Endpoint, EtcdConfig};
 use crate::server::{Local, error_chain};
 
 pub use loss::Loss;
+pub use way::{Dialing, Way};
 
 /// A store that can be followed and written to.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub enum Store {
     Etcd(EtcdConfig),
     /// The server in this process, without a socket.
     Local(Local),
+    /// A store somewhere else, to which the caller knows the way.
+    Via(Way),
 }
 
 /// How a connection is opened and how its death is noticed.
@@ -72,6 +76,7 @@ impl Store {
                 let limit = config.dial_timeout.unwrap_or(link.connect_timeout);
                 connect_to_any(config, first, limit).await
             }
+            Self::Via(way) => way.connect(link.connect_timeout).await,
         }
     }
 
@@ -82,7 +87,7 @@ impl Store {
         match self {
             // What is in the process cannot be cut off.
             Self::Local(_) => std::future::pending().await,
-            Self::Etcd(_) => silence(client, key, link).await,
+            Self::Etcd(_) | Self::Via(_) => silence(client, key, link).await,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use topology::diff::Change;
 
+use crate::measures::Measures;
 use crate::store::{Link, Store};
 use plan::{Key, Plan, Value};
 use session::Session;
@@ -31,6 +32,7 @@ pub struct Options {
     pub lease_ttl: Duration,
     pub keys_per_lease: usize,
     pub link: Link,
+    pub measures: Measures,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             lease_ttl: Duration::from_secs(15 * 60),
             keys_per_lease: 1_000,
             link: Link::default(),
+            measures: Measures::default(),
         }
     }
 }
@@ -99,11 +102,12 @@ impl Writer {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (sender, progress) = watch::channel(Progress::default());
         let operations_max = match store {
-            Store::Etcd(_) => ETCD_OPERATIONS_MAX,
+            Store::Etcd(_) | Store::Via(_) => ETCD_OPERATIONS_MAX,
             Store::Local(_) => LOCAL_OPERATIONS_MAX,
         };
         let last_prefixes = options.last_prefixes.clone();
         let plan = Plan::new(last_prefixes, options.keys_per_lease, operations_max);
+        let plan = plan.measured(options.measures.clone());
         tokio::spawn(Session::new(store, options, plan, receiver, sender).run());
         Self {
             commands,

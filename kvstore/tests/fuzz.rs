@@ -17,6 +17,7 @@ use etcd_client::proto::{
     PbCompare, PbDeleteRequest, PbPutRequest, PbRangeRequest, PbTargetUnion, PbTxnOpRequest,
     PbTxnRequest, PbTxnRequestOp,
 };
+use kvstore::auth::{Access, Auth, Command, Keys, PasswordHash};
 use prost::Message as _;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -35,6 +36,29 @@ fn reads_any_configuration() {
 fn reads_any_certificate() {
     let certificate = rcgen::generate_simple_self_signed(["remote".to_owned()]).unwrap();
     mutate(certificate.cert.der(), entries::certificate);
+}
+
+#[test]
+fn reads_any_users() {
+    let (user, role) = ("remote-beta".to_owned(), "remote".to_owned());
+    let commands = [
+        Command::UserAdd {
+            user: user.clone(),
+            password: Some(PasswordHash::of("secret")),
+        },
+        Command::RoleAdd { role: role.clone() },
+        Command::RoleGrantPermission {
+            role: role.clone(),
+            keys: Keys::prefix("cilium/state/"),
+            access: Access::ReadWrite,
+        },
+        Command::UserGrantRole { user, role },
+    ];
+    let mut auth = Auth::default();
+    for command in commands {
+        auth.apply(command).unwrap();
+    }
+    mutate(&auth.to_bytes(), entries::users);
 }
 
 #[test]

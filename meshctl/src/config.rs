@@ -113,15 +113,21 @@ pub(crate) enum Explain {
     #[command(after_help = "\
 Examples:
   meshctl explain service shop/shop
-  meshctl explain service shop/shop --node eu-node-1")]
+  meshctl explain service shop/shop --node eu-node-1
+  meshctl explain service shop/shop --all")]
     Service {
         /// The service
         #[arg(value_name = "NAMESPACE/NAME", value_parser = pair)]
         service: (String, String),
 
-        /// The node to ask; otherwise the first agent that answers
+        /// The node to ask; otherwise the first agent that answers, or the API server if the
+        /// context file lists no agents
         #[arg(long, env = "CAUSEWAY_NODE", value_name = "NODE")]
         node: Option<String>,
+
+        /// Show every backend, however many; -o json always does
+        #[arg(long, env = "CAUSEWAY_ALL")]
+        all: bool,
     },
 
     /// What a client would be answered for a name, and why

@@ -72,7 +72,7 @@ impl Context {
         })
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ContextError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ContextError> {
         let path = path.to_owned();
         let context: Self = match serde_saphyr::from_str(text) {
             Ok(context) => context,
@@ -166,6 +166,24 @@ mod tests {
             text.contains("no context file /nonexistent/context.yaml;"),
             "{text}"
         );
+    }
+
+    /// With the fuzz target `context`, which finds more and is not run every time.
+    #[test]
+    fn says_something_of_any_text() {
+        let good =
+            "cluster: eu\napiservers: [\"http://192.0.2.10:9962\", 'http://[::1]:9962']\ndns: []\n";
+        parse(good).unwrap();
+        for place in 0..good.len() {
+            for other in [
+                "", "\n", " ", "\"", "'", "[", "]", "{", ":", "/", "@", "&a *a", "é", "\0",
+            ] {
+                let text = [&good[..place], other, &good[place + 1..]].concat();
+                let problem = parse(&text).err().map(|it| it.to_string());
+                let named = problem.is_none_or(|it| it.starts_with("context file here.yaml "));
+                assert!(named, "{text:?}");
+            }
+        }
     }
 
     fn parse(text: &str) -> Result<Context, ContextError> {

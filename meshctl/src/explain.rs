@@ -1,35 +1,14 @@
 //! Shows people why the mesh does what it does: the daemons' reasons, as short text.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-
 use topology::health::Health;
-use topology::report::{
-    ClusterState, DnsCandidate, DnsExplanation, PeerExplanation, PortExplanation,
-    ServiceExplanation, TunnelReport,
-};
+use topology::report::{ClusterState, DnsCandidate, DnsExplanation, PeerExplanation, TunnelReport};
 
 use crate::status::{Asked, Outcome};
 use crate::table::{Cell, Table, Tone};
 
-pub(crate) fn service(explanation: &ServiceExplanation, colours: bool) -> String {
-    let scope = match (explanation.global, explanation.shared) {
-        (false, _) => "not global".to_owned(),
-        (true, true) => format!("global, affinity {}", explanation.affinity),
-        (true, false) => format!("global, not shared, affinity {}", explanation.affinity),
-    };
-    let mut text = format!(
-        "Service {} on node {} of cluster {}\n{scope}; served at {}\n",
-        explanation.service,
-        explanation.node,
-        explanation.cluster,
-        list(&explanation.frontends),
-    );
-    for port in &explanation.ports {
-        text.push_str(&port_text(port, colours));
-    }
-    text
-}
+mod service;
+
+pub(crate) use service::service;
 
 pub(crate) fn dns(explanation: &DnsExplanation, colours: bool) -> String {
     let place = match explanation.client_location {
@@ -74,68 +53,6 @@ pub(crate) fn peers(asked: &[Asked<PeerExplanation>], now: u64, colours: bool) -
         })
         .collect();
     texts.join("\n")
-}
-
-fn port_text(explanation: &PortExplanation, colours: bool) -> String {
-    let selection = &explanation.selection;
-    let name = match explanation.name.as_str() {
-        "" => String::new(),
-        name => format!("{name} "),
-    };
-    let mut text = format!(
-        "\nPort {name}{}/{}: {}\n",
-        explanation.port.port, explanation.port.protocol, selection.reason
-    );
-    let mut table = Table::new(["CLUSTER", "BACKEND", "VERDICT"]);
-    for backend in &selection.backends {
-        table.row([
-            backend.cluster.to_string().into(),
-            backend.address.to_string().into(),
-            Cell::new("chosen", Tone::Good),
-        ]);
-    }
-    for passed in &selection.passed_over {
-        table.row([
-            passed.cluster.to_string().into(),
-            count(passed.backends).into(),
-            Cell::new(format!("passed over: {}", passed.because), Tone::Faint),
-        ]);
-    }
-    if !table.is_empty() {
-        text.push_str(&table.render(colours));
-    }
-    text.push_str(&programmed(explanation, colours));
-    text
-}
-
-fn count(backends: usize) -> String {
-    match backends {
-        1 => "1 backend".to_owned(),
-        several => format!("{several} backends"),
-    }
-}
-
-/// Whether the kernel does what the agent decided.
-fn programmed(explanation: &PortExplanation, colours: bool) -> String {
-    let chosen: BTreeSet<SocketAddr> = explanation
-        .selection
-        .backends
-        .iter()
-        .map(|it| it.address)
-        .collect();
-    let missing: BTreeSet<_> = chosen.difference(&explanation.programmed).collect();
-    let surplus: BTreeSet<_> = explanation.programmed.difference(&chosen).collect();
-    let difference = match (missing.is_empty(), surplus.is_empty()) {
-        (true, true) => return "The kernel holds the same.\n".to_owned(),
-        (false, true) => format!("The kernel lacks {}.", list(missing)),
-        (true, false) => format!("The kernel still holds {}.", list(surplus)),
-        (false, false) => format!(
-            "The kernel lacks {} and still holds {}.",
-            list(missing),
-            list(surplus)
-        ),
-    };
-    format!("{}\n", Tone::Bad.paint(&difference, colours))
 }
 
 fn candidates(candidates: &[DnsCandidate]) -> Table {

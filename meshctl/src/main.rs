@@ -92,9 +92,9 @@ pub(crate) async fn explain(
     output: &Output,
 ) -> anyhow::Result<()> {
     match question {
-        Explain::Service { service, node } => {
+        Explain::Service { service, node, all } => {
             let answer = questions::service(context, service, node.as_deref()).await?;
-            output.print(&answer, |colours| explain::service(&answer, colours))
+            output.print(&answer, |colours| explain::service(&answer, *all, colours))
         }
         Explain::Dns { name, kind, from } => {
             let answer = questions::dns(context, name, kind, *from).await?;

@@ -31,7 +31,8 @@ pub(crate) async fn status(context: &Context) -> MeshStatus {
     MeshStatus::new(context.cluster.clone(), answers)
 }
 
-/// Asks the agent of `node`, or the first agent that answers.
+/// Asks the agent of `node`, or the first agent that answers; where no agents are known, the first API
+/// server.
 pub(crate) async fn service(
     context: &Context,
     (namespace, name): &(String, String),
@@ -43,6 +44,14 @@ pub(crate) async fn service(
             let endpoint = agent_of(context, node).await?;
             let answer = endpoint.get(&path).await;
             answer.with_context(|| format!("agent {endpoint}"))
+        }
+        None if context.agents.is_empty() => {
+            let endpoints = &context.apiservers;
+            ensure!(
+                !endpoints.is_empty(),
+                "the context file lists no agents and no apiservers"
+            );
+            first(endpoints, "apiservers", &path).await
         }
         None => first(&context.agents, "agents", &path).await,
     }

@@ -377,7 +377,7 @@ fn service(node: &str) -> ServiceExplanation {
     ServiceExplanation {
         service: topology::id::ServiceName::new("shop", "shop").unwrap(),
         cluster: "eu".parse().unwrap(),
-        node: node.parse().unwrap(),
+        node: Some(node.parse().unwrap()),
         global: false,
         shared: false,
         affinity: topology::service::Affinity::None,

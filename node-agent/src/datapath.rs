@@ -97,6 +97,10 @@ impl Datapath {
         }
         let pins = pins(bpffs);
         let _lock = pins.exists().then(|| lock(&pins)).transpose()?;
+        let context = || format!("cannot read {}", base.display());
+        for version in fs::read_dir(&base).with_context(context)? {
+            attach::detach_all(&links(&version.with_context(context)?.path()))?;
+        }
         fs::remove_dir_all(&base).with_context(|| format!("cannot remove {}", base.display()))?;
         Ok(true)
     }

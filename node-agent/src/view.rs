@@ -7,10 +7,7 @@ use datapath_abi::{Backend, BackendId, ServiceKey};
 use ipnet::IpNet;
 use topology::id::{ClusterName, NodeName, ServiceName};
 use topology::mesh::Mesh;
-use topology::report::{
-    self, PeerExplanation, PortExplanation, Problem, ServiceExplanation, TunnelReport,
-};
-use topology::select;
+use topology::report::{self, PeerExplanation, Problem, ServiceExplanation, TunnelReport};
 use wireguard::PublicKey;
 use wireguard::uapi::{DeviceState, PeerState};
 
@@ -110,27 +107,10 @@ pub fn explain_service(
     name: &ServiceName,
     programmed: impl Fn(ServiceKey) -> BTreeSet<SocketAddr>,
 ) -> Option<ServiceExplanation> {
-    let service = mesh.local_services().get(name)?;
-    let ports = service
-        .ports
-        .iter()
-        .map(|(port_name, port)| PortExplanation {
-            name: port_name.clone(),
-            port: *port,
-            selection: select::backends(mesh, name, service, port_name),
-            programmed: desired::frontends(&service.frontends, *port)
-                .flat_map(&programmed)
-                .collect(),
-        });
-    Some(ServiceExplanation {
-        service: name.clone(),
-        cluster: identity.cluster.clone(),
-        node: identity.node.clone(),
-        global: service.global,
-        shared: service.shared,
-        affinity: service.affinity,
-        frontends: service.frontends.clone(),
-        ports: ports.collect(),
+    let node = Some(identity.node.clone());
+    ServiceExplanation::new(mesh, name, node, |service, port| {
+        let frontends = desired::frontends(&service.frontends, port);
+        Some(frontends.flat_map(&programmed).collect())
     })
 }
 

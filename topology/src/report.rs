@@ -11,16 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::geo::{Kilometers, Location};
 use crate::health::Health;
-use crate::id::{ClusterId, ClusterName, NodeName, ServiceName};
+use crate::id::{ClusterId, ClusterName, NodeName};
 use crate::mesh::Mesh;
-use crate::select::Selection;
-use crate::service::{Affinity, L4Port};
 
 mod peer;
+mod service;
+
+pub use service::{PortExplanation, ServiceExplanation};
 
 pub use peer::{
     CertificateReport, DiffReport, Failure, Keys, KindReport, LinkReport, Outcome,
-    PULSE_STALE_MILLISECONDS, PeerReport, PulseReport, Step, Troubleshooting, ViolationReport,
+    PULSE_STALE_MILLISECONDS, PeerReport, PulseReport, Step, ThrottleReport, Troubleshooting,
+    ViolationReport,
 };
 
 /// Something an operator should know, with what to do about it.
@@ -163,30 +165,6 @@ pub struct CheckReport {
     pub since: u64,
     /// The last failure; empty if the last probe succeeded.
     pub last_error: String,
-}
-
-/// `/v1/explain/service/NAMESPACE/NAME` of `node-agent`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceExplanation {
-    pub service: ServiceName,
-    pub cluster: ClusterName,
-    pub node: NodeName,
-    pub global: bool,
-    pub shared: bool,
-    pub affinity: Affinity,
-    pub frontends: BTreeSet<IpAddr>,
-    pub ports: Vec<PortExplanation>,
-}
-
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortExplanation {
-    pub name: String,
-    pub port: L4Port,
-    pub selection: Selection,
-    /// What the kernel's tables hold, which should be the selection.
-    pub programmed: BTreeSet<SocketAddr>,
 }
 
 /// `/v1/explain/dns?name=…&type=…&from=…` of `dns-authority`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::geo::{Kilometers, Location};
 use crate::id::{ClusterName, ServiceName};
 use crate::mesh::Mesh;
+use crate::record::BackendZone;
 use crate::service::{Affinity, L4Port, LocalService, NamedPorts};
 
 /// The backends of one port of a service, and why these.
@@ -17,7 +18,7 @@ use crate::service::{Affinity, L4Port, LocalService, NamedPorts};
 pub struct Selection {
     pub backends: BTreeSet<Backend>,
     pub reason: Reason,
-    /// The clusters that offer backends which were not taken.
+    /// The others that clusters offer, in order of the clusters, the own first.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -25,12 +26,16 @@ pub struct Selection {
 pub struct Backend {
     pub cluster: ClusterName,
     pub address: SocketAddr,
+    /// The zone of the cluster that it runs in, where that is known.
+    #[serde(default)]
+    pub zone: Option<String>,
 }
 
+/// A backend that does not serve, and why.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PassedOver {
-    pub cluster: ClusterName,
-    pub backends: usize,
+    #[serde(flatten)]
+    pub backend: Backend,
     pub because: Because,
 }
 
@@ -69,12 +74,16 @@ pub enum Because {
 /// Backends of lost clusters are passed over as long as there is any other. Where clusters say
 /// where they are, "remote" means the nearest remote cluster; equal distances share.
 pub fn backends(mesh: &Mesh, name: &ServiceName, service: &LocalService, port: &str) -> Selection {
-    let mut offers = vec![Offer::new(mesh, mesh.own(), &service.backends, port)];
+    let shared = mesh.shared_services();
+    let shared = |cluster: &ClusterName| shared.get(&(name.clone(), cluster.clone()));
+    // Only what is shared tells zones.
+    let zones = shared(mesh.own()).map(|it| &it.zones);
+    let mut offers = vec![Offer::new(mesh, mesh.own(), &service.backends, zones, port)];
     if service.global {
-        let shared = mesh.shared_services();
         for cluster in mesh.clusters().into_iter().filter(|it| *it != mesh.own()) {
-            if let Some(remote) = shared.get(&(name.clone(), cluster.clone())) {
-                offers.push(Offer::new(mesh, cluster, &remote.backends, port));
+            if let Some(remote) = shared(cluster) {
+                let (backends, zones) = (&remote.backends, Some(&remote.zones));
+                offers.push(Offer::new(mesh, cluster, backends, zones, port));
             }
         }
     }
@@ -89,6 +98,7 @@ struct Offer<'a> {
     alive: bool,
     distance: Option<Kilometers>,
     backends: BTreeSet<SocketAddr>,
+    zones: Option<&'a BTreeMap<IpAddr, BackendZone>>,
 }
 
 impl<'a> Offer<'a> {
@@ -96,6 +106,7 @@ impl<'a> Offer<'a> {
         mesh: &Mesh,
         cluster: &'a ClusterName,
         backends: &BTreeMap<IpAddr, NamedPorts>,
+        zones: Option<&'a BTreeMap<IpAddr, BackendZone>>,
         port: &str,
     ) -> Self {
         let address = |(ip, ports): (&IpAddr, &NamedPorts)| {
@@ -110,7 +121,19 @@ impl<'a> Offer<'a> {
             alive: mesh.is_alive(cluster),
             distance: here.zip(there).map(|(here, there)| here.distance_to(there)),
             backends: backends.iter().filter_map(address).collect(),
+            zones,
         }
+    }
+
+    fn backends(&self) -> impl Iterator<Item = Backend> {
+        self.backends.iter().map(|address| {
+            let zone = self.zones.and_then(|it| it.get(&address.ip()));
+            Backend {
+                cluster: self.cluster.clone(),
+                address: *address,
+                zone: zone.map(|it| it.zone.clone()),
+            }
+        })
     }
 }
 
@@ -152,19 +175,14 @@ fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
 
     Selection {
         passed_over: (offers.iter().filter(|it| !chosen(it)))
-            .map(|it| PassedOver {
-                cluster: it.cluster.clone(),
-                backends: it.backends.len(),
-                because: because(it),
+            .flat_map(|it| {
+                let because = because(it);
+                let passed_over = move |backend| PassedOver { backend, because };
+                it.backends().map(passed_over)
             })
             .collect(),
         backends: (offers.iter().filter(|it| chosen(it)))
-            .flat_map(|it| {
-                it.backends.iter().map(|address| Backend {
-                    cluster: it.cluster.clone(),
-                    address: *address,
-                })
-            })
+            .flat_map(Offer::backends)
             .collect(),
         reason,
     }

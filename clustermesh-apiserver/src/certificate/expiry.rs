@@ -54,7 +54,8 @@ impl Expiries {
     ) -> Vec<(&'a CertificateReport, Urgency)> {
         let mut due = Vec::new();
         let before = std::mem::take(&mut self.warned);
-        for certificate in certificates.into_iter().filter(|it| it.problem.is_empty()) {
+        // What could not be read has no end; what is in use has one, whatever became of its file.
+        for certificate in certificates.into_iter().filter(|it| it.not_after != 0) {
             let Some(urgency) = Urgency::of(certificate.not_after, now) else {
                 continue;
             };

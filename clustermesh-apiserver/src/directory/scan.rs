@@ -40,6 +40,12 @@ pub(super) struct Scanner<T, R> {
     notifications: OwnedFd,
     files: BTreeMap<String, (Stamp, Arc<T>)>,
     problem: Option<String>,
+    /// Which directory was read last: another one may stand in its place.
+    identity: Option<(u64, u64)>,
+    /// What another directory has that stands in its place, and since when.
+    replacement: Option<(BTreeSet<String>, Instant)>,
+    /// Files that were found to have changed without a notification: somebody may be writing them.
+    unsettled: BTreeMap<String, Stamp>,
     /// When all files are looked at again.
     rescan: Instant,
 }
@@ -82,6 +88,9 @@ where
             notifications,
             files: BTreeMap::new(),
             problem: None,
+            identity: None,
+            replacement: None,
+            unsettled: BTreeMap::new(),
             rescan: Clock.now(),
         };
         let changes = scanner.scan(&Touched::default());
@@ -109,23 +118,11 @@ where
     fn scan(&mut self, touched: &Touched) -> FileChanges<T> {
         let start = Clock.now();
         let mut files = BTreeMap::new();
-        match self.observe().and_then(|()| self.names()) {
-            Ok(names) => {
-                self.problem = None;
-                let gone = |name: &&String| !names.contains_key(*name);
-                let gone: Vec<String> = self.files.keys().filter(gone).cloned().collect();
-                for name in gone {
-                    self.files.remove(&name);
-                    files.insert(name, None);
-                }
-                let is_due = |(name, stamp): &(String, Stamp)| {
-                    let is_touched = touched.any || touched.names.contains(name);
-                    let known = self.files.get(name);
-                    is_touched || known.is_none_or(|(it, _)| it != stamp)
-                };
-                let due: Vec<(String, Stamp)> = names.into_iter().filter(is_due).collect();
-                self.examine(due, &mut files);
-            }
+        match self
+            .observe()
+            .and_then(|identity| Ok((identity, self.names()?)))
+        {
+            Ok((identity, names)) => self.compare(identity, names, touched, start, &mut files),
             Err(error) => self.problem = Some(format!("{}: {error}", self.directory.display())),
         }
         // A directory of so many files that looking at them takes time is looked at more seldom.
@@ -133,6 +130,79 @@ where
         let pause = (end - start) * RESCAN_PAUSE_PER_DURATION;
         self.rescan = end + pause.clamp(RESCAN_INTERVAL, RESCAN_INTERVAL_MAX);
         self.changes(files)
+    }
+
+    /// Takes in what the directory holds.
+    fn compare(
+        &mut self,
+        identity: (u64, u64),
+        names: BTreeMap<String, Stamp>,
+        touched: &Touched,
+        now: Instant,
+        files: &mut BTreeMap<String, Option<Arc<T>>>,
+    ) {
+        let is_first = self.identity.is_none();
+        if !is_first && self.identity != Some(identity) && names.is_empty() {
+            self.problem = Some(format!(
+                "{}: another directory, which is empty, stands in its place",
+                self.directory.display()
+            ));
+            return;
+        }
+        self.problem = None;
+        if self.is_whole(identity, &names, now) {
+            let gone = |name: &&String| !names.contains_key(*name);
+            let gone: Vec<String> = self.files.keys().filter(gone).cloned().collect();
+            for name in gone {
+                self.files.remove(&name);
+                files.insert(name, None);
+            }
+        }
+        let mut unsettled = BTreeMap::new();
+        let mut due = Vec::new();
+        for (name, stamp) in names {
+            let is_touched = is_first || touched.any || touched.names.contains(&name);
+            if !is_touched && self.files.get(&name).is_some_and(|(it, _)| *it == stamp) {
+                continue;
+            }
+            // One that is still being written is read when it is closed, or has come to rest.
+            if is_touched || self.unsettled.get(&name) == Some(&stamp) {
+                due.push((name, stamp));
+            } else {
+                unsettled.insert(name, stamp);
+            }
+        }
+        self.unsettled = unsettled;
+        self.examine(due, files);
+    }
+
+    /// Whether what is missing in the directory is gone. In one that took the place of another it may
+    /// be yet to come: until nothing more has come for a while.
+    fn is_whole(
+        &mut self,
+        identity: (u64, u64),
+        names: &BTreeMap<String, Stamp>,
+        now: Instant,
+    ) -> bool {
+        if self.identity.is_none() || self.identity == Some(identity) {
+            self.identity = Some(identity);
+            self.replacement = None;
+            return true;
+        }
+        match &self.replacement {
+            Some((before, since)) if before.iter().eq(names.keys()) => {
+                if now.duration_since(*since) < RESCAN_INTERVAL {
+                    return false;
+                }
+                self.identity = Some(identity);
+                self.replacement = None;
+                true
+            }
+            _ => {
+                self.replacement = Some((names.keys().cloned().collect(), now));
+                false
+            }
+        }
     }
 
     /// Looks at the files that notifications named, and at no other.
@@ -169,10 +239,11 @@ where
             let known = self.files.get(name).map(|(_, said)| &**said);
             Arc::new((self.read)(name, text, known))
         };
-        let readers = available_parallelism().map_or(1, usize::from);
-        if readers == 1 || due.len() < FILES_PER_READER_MIN {
+        if due.len() < FILES_PER_READER_MIN {
             return due.iter().map(read).collect();
         }
+        // Asked only now: the answer takes longer to find out than a small file to read.
+        let readers = available_parallelism().map_or(1, usize::from);
         let share = due.len().div_ceil(readers).max(FILES_PER_READER_MIN);
         thread::scope(|scope| {
             let readers = due.chunks(share).map(|share| {
@@ -193,9 +264,9 @@ where
         }
     }
 
-    /// Asks for notifications. Repeating it costs nothing, and finds a directory that took the
-    /// place of another.
-    fn observe(&self) -> io::Result<()> {
+    /// Asks for notifications, and tells which directory it is. Repeating it costs nothing, and finds
+    /// a directory that took the place of another.
+    fn observe(&self) -> io::Result<(u64, u64)> {
         // Not every write, but only closing: a file that is being written is not read half done.
         let events = WatchFlags::CLOSE_WRITE
             | WatchFlags::DELETE
@@ -203,7 +274,8 @@ where
             | WatchFlags::MOVED_TO
             | WatchFlags::ONLYDIR;
         inotify::add_watch(&self.notifications, &self.directory, events)?;
-        Ok(())
+        let metadata = fs::metadata(&self.directory)?;
+        Ok((metadata.dev(), metadata.ino()))
     }
 
     fn names(&self) -> io::Result<BTreeMap<String, Stamp>> {
@@ -275,13 +347,24 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+/// What a file says. Where it is no text, the error begins with line and column.
 fn text(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limited = fs::File::open(file)?.take(FILE_BYTES_MAX + 1);
-    let bytes = io::BufReader::new(limited).read_to_string(&mut text)?;
-    if bytes as u64 > FILE_BYTES_MAX {
+    let count = io::BufReader::new(limited).read_to_end(&mut bytes)?;
+    if count as u64 > FILE_BYTES_MAX {
         let problem = format!("larger than {FILE_BYTES_MAX} bytes; split the file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let lines = good.iter().filter(|it| **it == b'\n').count();
+        let last = good.rsplit(|it| *it == b'\n').next().unwrap_or_default();
+        let column = String::from_utf8_lossy(last).chars().count() + 1;
+        let problem = format!("{}:{column}: not UTF-8; save the file as text", lines + 1);
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,11 +32,23 @@ fn describes_a_pod_as_upstream_does() {
 }
 
 #[test]
-fn knows_reserved_labels() {
-    assert_eq!(reserved_number("reserved:host=;"), Some(1));
-    assert_eq!(reserved_number("reserved:world-ipv6=;"), Some(10));
-    assert_eq!(reserved_number("reserved:moon=;"), None);
-    assert_eq!(reserved_number("k8s:host=;"), None);
+fn allocates_nothing_for_labels_that_have_a_number_already() {
+    let options = known::Options {
+        fixed_identity_mapping: vec!["200=db".parse().unwrap()],
+        ..known::Options::default()
+    };
+    let known = Known::new(&"eu".parse().unwrap(), &options);
+    let mut identities = Identities::new(10..=12, GRACE, known);
+    let labels = "k8s:io.cilium.fixed-identity=db;";
+    identities.remember([(11, labels.to_owned())], 0);
+
+    take(&mut identities, labels, "p");
+
+    assert_eq!(identities.allocate(), Moved::default());
+    assert_eq!(identities.number(labels), Some(200));
+    // What a life before the option allocated goes when nobody can carry it any more.
+    let moved = identities.collect(GRACE);
+    assert_eq!(moved.numbers, BTreeSet::from([11]));
 }
 
 #[test]
@@ -193,7 +205,7 @@ proptest! {
 }
 
 fn identities(range: RangeInclusive<u32>) -> Identities {
-    Identities::new(range, GRACE)
+    Identities::new(range, GRACE, Known::default())
 }
 
 fn take(identities: &mut Identities, labels: &str, name: &str) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ManifestFile;
+use super::{ManifestFile, in_file};
 use crate::directory::FileChanges;
 use crate::objects::{ObjectEvent, ObjectKey, ObjectKind};
 
@@ -21,7 +21,7 @@ pub struct ManifestProblems {
     pub directory: Option<String>,
     /// What is wrong with files: `FILE:LINE:COLUMN: problem`.
     pub errors: Vec<String>,
-    /// Objects that stand in several files, each with the file that counts.
+    /// Objects that stand in several places, each with the one that counts.
     pub duplicates: Vec<String>,
 }
 
@@ -35,6 +35,8 @@ pub struct Catalog {
     shared: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
     /// Files with errors.
     broken: BTreeSet<Arc<str>>,
+    /// Files with an object that stands there twice.
+    repeating: BTreeSet<Arc<str>>,
     problem: Option<String>,
     is_started: bool,
 }
@@ -93,7 +95,13 @@ impl Catalog {
             true => self.broken.remove(name),
             false => self.broken.insert(Arc::clone(name)),
         };
-        before.errors != after.errors || self.shared.len() != shared
+        match after.repeated.is_empty() {
+            true => self.repeating.remove(name),
+            false => self.repeating.insert(Arc::clone(name)),
+        };
+        before.errors != after.errors
+            || before.repeated != after.repeated
+            || self.shared.len() != shared
     }
 
     fn claim(&mut self, key: &ObjectKey, file: &Arc<str>) {
@@ -146,16 +154,23 @@ impl Catalog {
     fn problems(&self) -> ManifestProblems {
         let errors = self.broken.iter().flat_map(|name| {
             let errors = self.files.get(name).into_iter().flat_map(|it| &it.errors);
-            errors.map(move |it| format!("{name}:{it}"))
+            errors.map(move |it| in_file(name, it))
         });
         let duplicates = self.shared.iter().filter_map(|(key, holders)| {
-            let winner = holders.last()?;
-            Some(format!("{key} (that of {winner} counts)"))
+            let (winner, others) = (holders.last()?, holders.first()?);
+            Some(format!(
+                "{key} stands in {others} and in {winner}, which counts"
+            ))
+        });
+        let repeated = self.repeating.iter().flat_map(|name| {
+            let repeated = self.files.get(name).into_iter();
+            let repeated = repeated.flat_map(|it| &it.repeated);
+            repeated.map(move |key| format!("{key} stands in {name} twice; the last one counts"))
         });
         ManifestProblems {
             directory: self.problem.clone(),
             errors: errors.collect(),
-            duplicates: duplicates.collect(),
+            duplicates: duplicates.chain(repeated).collect(),
         }
     }
 }
@@ -197,8 +212,16 @@ mod tests {
         let problems = catalog.problems();
         assert_eq!(
             problems.duplicates,
-            ["Namespace n1 (that of b.yaml counts)"]
+            ["Namespace n1 stands in a.yaml and in b.yaml, which counts"]
         );
+
+        catalog.update(files(&[("c.yaml", Some(&["n2", "n2"]))]));
+        let problems = catalog.problems();
+        assert_eq!(
+            problems.duplicates[1],
+            "Namespace n2 stands in c.yaml twice; the last one counts"
+        );
+        catalog.update(files(&[("c.yaml", None)]));
 
         let fallen_back = catalog.update(files(&[("b.yaml", None)]));
         assert_eq!(texts(&fallen_back), ["+Namespace n1"]);

@@ -74,6 +74,7 @@ impl Peering {
             violations: self.remote.rejections().report(),
             certificate: self.certificate_report(surroundings.certificates),
             pulse: surroundings.journal.pulse(name).or(awaited),
+            throttle: surroundings.journal.throttle(name).now,
         }
     }
 

@@ -1,15 +1,17 @@
 //! What this cluster publishes: the records of its objects, and what is announced beside them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use topology::diff::diff;
 use topology::record::{HEARTBEAT, Key, Record};
+use tracing::warn;
 
 use super::mirroring::Mirroring;
 use super::{Effect, Part, Write, write};
 use crate::manifest::catalog::{ManifestProblems, Manifests};
-use crate::publish::{self, Cluster, Options, Publisher, Table};
+use crate::publish::{self, Cluster, Options, Publisher, Remembered, Table};
 use crate::timestamp::rfc3339;
 
 /// How often peers hear that this cluster's publisher lives, in milliseconds; as upstream.
@@ -45,9 +47,9 @@ impl Publishing {
         }
     }
 
-    /// Takes over the identities that a former life published.
-    pub(super) fn remember(&mut self, identities: Vec<(u32, String)>, now: u64) {
-        self.publisher.remember(identities, now);
+    /// Takes over what a former life published.
+    pub(super) fn remember(&mut self, remembered: Remembered, now: u64) {
+        self.publisher.remember(remembered, now);
     }
 
     /// Publishes what changed with the objects, and everything if nothing was published before.
@@ -59,6 +61,7 @@ impl Publishing {
         effects: &mut Vec<Effect>,
     ) {
         if let Some(problems) = manifests.problems {
+            warn_of_news(&self.manifest_problems, &problems);
             self.manifest_problems = problems;
         }
         let changes = self.publisher.apply(manifests.events, now);
@@ -165,3 +168,20 @@ impl Publishing {
         problems.directory.is_none() && problems.errors.is_empty()
     }
 }
+
+/// Warns of what a file's own error does not tell.
+fn warn_of_news(before: &ManifestProblems, after: &ManifestProblems) {
+    if let Some(problem) = &after.directory
+        && before.directory.is_none()
+    {
+        warn!("the manifests cannot be read, and stay what they were: {problem}");
+    }
+    let before: BTreeSet<&String> = before.duplicates.iter().collect();
+    let after = after.duplicates.iter();
+    for duplicate in after.filter(|it| !before.contains(it)).take(WARNINGS_MAX) {
+        warn!("{duplicate}; keep each object in one file only");
+    }
+}
+
+/// A directory that was copied has a thousand of them, all by one mistake.
+const WARNINGS_MAX: usize = 20;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use topology::report::{ApiserverStatus, ClusterReport, ClusterState, Problem};
 
-use super::Model;
 use super::mirroring::overlap_text;
+use super::{Model, readers};
 use crate::remote::Remote;
 
 impl Model {
@@ -68,13 +68,15 @@ impl Model {
         let manifests = &publishing.manifest_problems;
         let left_out = publishing.publisher.problems();
         let left_out: Vec<String> = left_out.take(PROBLEMS_PER_GROUP_MAX).collect();
-        let groups: [(&[String], &str); 4] = [
+        let unread = self.readers.problems(&publishing.publisher);
+        let groups: [(&[String], &str); 5] = [
             (
                 &manifests.errors,
                 "correct the file; what it said before stays in force",
             ),
             (&manifests.duplicates, "keep each object in one file only"),
             (&left_out, "correct the object; the others are published"),
+            (&unread, readers::REMEDY),
             (
                 &self.mirroring.configuration_problems,
                 "correct the ClusterMesh configuration directory",
@@ -122,7 +124,9 @@ impl Model {
         let manifests = &publishing.manifest_problems;
         BTreeMap::from([
             ("configuration", self.mirroring.configuration_problems.len()),
+            ("directory", manifests.directory.iter().count()),
             ("duplicate", manifests.duplicates.len()),
+            ("export", self.readers.problems(&publishing.publisher).len()),
             ("manifest", manifests.errors.len()),
             ("object", publishing.publisher.problem_count()),
         ])

@@ -220,7 +220,7 @@ impl Publisher {
         let Some(Object::CiliumIdentity(labels)) = self.objects.get(&key).map(Arc::as_ref) else {
             return;
         };
-        if identity::reserved_number(&labels.to_string()).is_some() {
+        if self.identities.is_known(&labels.to_string()) {
             return; // The same in every cluster: nobody has to be told.
         }
         let range = self.identities.range();

@@ -1,5 +1,6 @@
 //! Services that are offered to all clusters by their name (the MCS API).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
@@ -11,13 +12,42 @@ use topology::record::{
 use super::endpoint::key;
 use super::{Cluster, Publisher, Scope, service};
 use crate::objects::{Object, ObjectKind, ObjectName, ServiceExport, protocol};
+use crate::timestamp::rfc3339;
 
-/// What an export without a creation time says, such as one from a file: the oldest one wins where
-/// clusters contradict each other, and one of unknown age should not. The same after every restart.
-const YOUNGEST: &str = "9999-12-31T23:59:59Z";
+/// Since when exports exist that do not say so themselves, such as those of a file that no API server
+/// has seen, in RFC 3339: since they were seen first. The oldest one wins where clusters contradict
+/// each other, so that a newcomer changes nothing of what is in use.
+///
+/// What was published is taken over after a restart, where the store outlives it.
+#[derive(Debug, Default)]
+pub(super) struct Ages {
+    since: BTreeMap<ObjectName, String>,
+}
+
+impl Ages {
+    /// Takes over what a former life published, but for times to come, which make nobody old.
+    pub(super) fn remember(&mut self, exports: Vec<(ObjectName, String)>, now: u64) {
+        let now = rfc3339(now);
+        self.since
+            .extend(exports.into_iter().filter(|(_, since)| *since <= now));
+    }
+
+    fn of(&mut self, name: &ObjectName, export: &ServiceExport, now: u64) -> String {
+        let since = self.since.entry(name.clone());
+        match &export.created {
+            Some(created) => since.insert_entry(created.clone()).get().clone(),
+            None => since.or_insert_with(|| rfc3339(now)).clone(),
+        }
+    }
+}
 
 impl Publisher {
-    pub(super) fn derive_service_export(&mut self, name: &ObjectName, problems: &mut Vec<String>) {
+    pub(super) fn derive_service_export(
+        &mut self,
+        name: &ObjectName,
+        problems: &mut Vec<String>,
+        now: u64,
+    ) {
         if !self.options.mcs_api {
             return;
         }
@@ -30,9 +60,11 @@ impl Publisher {
         let record_key = Key::ServiceExport(self.cluster.name.clone(), service_name);
         let object = self.objects.get(&key(ObjectKind::ServiceExport, name));
         let Some(Object::ServiceExport(export)) = object.map(Arc::as_ref) else {
+            self.export_ages.since.remove(name);
             return self.records.hide(&record_key);
         };
-        match self.offer(name, export) {
+        let since = self.export_ages.of(name, export, now);
+        match self.offer(name, export, since) {
             Ok((scope, value)) => self.records.show(&record_key, &scope, value),
             Err(problem) => {
                 self.records.hide(&record_key);
@@ -41,14 +73,19 @@ impl Publisher {
         }
     }
 
-    fn offer(&self, name: &ObjectName, export: &ServiceExport) -> Result<(Scope, Vec<u8>), String> {
+    fn offer(
+        &self,
+        name: &ObjectName,
+        export: &ServiceExport,
+        since: String,
+    ) -> Result<(Scope, Vec<u8>), String> {
         let service = self
             .service(name)
             .ok_or("there is no Service of that name")?;
         let spec = service::balanced(service).ok_or("its Service is an ExternalName")?;
         let annotations = &service.metadata.annotations;
         let scope = self.scoping.of_service(&name.namespace, annotations)?;
-        let exported = exported(&self.cluster, name, export, spec);
+        let exported = exported(&self.cluster, name, export, spec, since);
         Ok((scope, exported.encode()))
     }
 }
@@ -59,11 +96,11 @@ fn exported(
     name: &ObjectName,
     export: &ServiceExport,
     spec: &ServiceSpec,
+    since: String,
 ) -> Exported {
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
     let timeout = spec.session_affinity_config.as_ref();
     let timeout = timeout.and_then(|it| it.client_ip.as_ref()?.timeout_seconds);
-    let created = export.created.as_deref().unwrap_or(YOUNGEST);
     let ports = spec.ports.as_deref().unwrap_or(&[]).iter();
 
     Exported {
@@ -74,7 +111,7 @@ fn exported(
         labels: export.labels.clone(),
         legacy_labels: export.labels.clone(),
         legacy_annotations: export.annotations.clone(),
-        export_creation_timestamp: created.to_owned(),
+        export_creation_timestamp: since,
         ports: ports.filter_map(exported_port).collect(),
         kind: match is_headless {
             true => "Headless".to_owned(),

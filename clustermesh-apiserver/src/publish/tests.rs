@@ -1,3 +1,5 @@
+mod exports;
+mod identities;
 mod laws;
 mod scopes;
 
@@ -94,19 +96,6 @@ fn reads_endpoints_from_cilium_slices() {
 }
 
 #[test]
-fn keeps_an_identity_for_the_grace_period() {
-    let mut publisher = publisher();
-    publisher.apply(applied(&[pod("web-1", "10.0.0.1")]), NOW);
-    let identities = keys(&publisher, "cilium/state/identities/");
-    assert_eq!(identities.len(), 1);
-
-    publisher.apply(vec![ObjectEvent::Deleted(key("Pod", "shop", "web-1"))], NOW);
-    assert_eq!(publisher.collect(NOW + GRACE - 1), []);
-    let changes = publisher.collect(NOW + GRACE);
-    assert_eq!(texts(&changes), [format!("-{}", identities[0])]);
-}
-
-#[test]
 fn follows_the_node_of_a_pod() {
     let mut publisher = publisher();
     publisher.apply(applied(&[pod("web-1", "10.0.0.1")]), NOW);
@@ -158,46 +147,6 @@ fn publishes_large_services_in_parts() {
         NOW,
     );
     assert_eq!(keys(&publisher, "causeway/delta/"), [""; 0]);
-}
-
-#[test]
-fn publishes_no_identity_of_another_cluster() {
-    let mut publisher = publisher();
-    let identity = "{apiVersion: cilium.io/v2, kind: CiliumIdentity, metadata: {name: '200000'}, \
-                    security-labels: {'k8s:io.kubernetes.pod.namespace': shop}}";
-    let endpoint = "{apiVersion: cilium.io/v2, kind: CiliumEndpoint, metadata: {name: web-1, namespace: shop}, \
-                    status: {identity: {id: 200000}, networking: {addressing: [{ipv4: 10.0.0.9}]}}}";
-
-    publisher.apply(applied(&[identity.to_owned(), endpoint.to_owned()]), NOW);
-
-    assert_eq!(keys(&publisher, "cilium/state/"), [""; 0]);
-    assert_eq!(publisher.problems().count(), 2);
-}
-
-#[test]
-fn exports_services_by_name_when_they_exist() {
-    let options = Options {
-        mcs_api: true,
-        ..Options::default()
-    };
-    let mut publisher = Publisher::new(alpha(), options);
-    let export = "{apiVersion: multicluster.x-k8s.io/v1alpha1, kind: ServiceExport, metadata: {name: web, namespace: shop}}";
-
-    publisher.apply(applied(&[export.to_owned()]), NOW);
-    assert_eq!(keys(&publisher, "cilium/state/"), [""; 0]);
-    let problem = publisher.problems().next().unwrap();
-    assert!(
-        problem.contains("there is no Service of that name"),
-        "{problem}"
-    );
-
-    publisher.apply(
-        applied(&[service("web", "causeway.io/export-to: beta")]),
-        NOW,
-    );
-    let key = "causeway/export/beta/cilium/state/serviceexports/v1/alpha/shop/web";
-    assert!(value(&publisher, key).contains(r#""exportCreationTimestamp":"9999-12-31T23:59:59Z""#));
-    assert_eq!(publisher.problems().count(), 0);
 }
 
 fn publisher() -> Publisher {

@@ -86,9 +86,14 @@ impl Contract {
                 self.check_backend(*address)?;
             }
             Key::DeltaService(_, service)
-            | Key::EndpointSlice(_, service)
             | Key::Service(_, service)
             | Key::ServiceExport(_, service) => self.check_service(service, record)?,
+            Key::EndpointSlice(cluster, slice) => {
+                self.check_namespace(slice.namespace())?;
+                if let Record::Opaque(frame) = record {
+                    self.check_endpoint_slice(cluster, slice, frame)?;
+                }
+            }
             Key::ClusterConfig(_)
             | Key::Identity(..)
             | Key::Ip(..)
@@ -191,7 +196,7 @@ impl Contract {
         Err(breach("node-address", what))
     }
 
-    fn check_backend(&self, address: IpAddr) -> Result<(), Breach> {
+    pub(super) fn check_backend(&self, address: IpAddr) -> Result<(), Breach> {
         if self.is_any_prefix(address.into()) {
             return Ok(());
         }
@@ -212,7 +217,7 @@ fn is_within(prefixes: Option<&[IpNet]>, prefix: IpNet) -> bool {
     prefixes.is_none_or(|all| all.iter().any(|it| it.contains(&prefix)))
 }
 
-fn breach(reason: &'static str, what: String) -> Breach {
+pub(super) fn breach(reason: &'static str, what: String) -> Breach {
     Breach { reason, what }
 }
 

@@ -124,7 +124,7 @@ impl Remote {
 }
 
 /// The key of a record that is scoped to us, as it would stand in the open tree.
-fn scoped_key<'a>(text: &'a str, own: &ClusterName) -> Option<&'a str> {
+pub(super) fn scoped_key<'a>(text: &'a str, own: &ClusterName) -> Option<&'a str> {
     let rest = text.strip_prefix("causeway/export/")?;
     rest.strip_prefix(own.as_str())?.strip_prefix('/')
 }

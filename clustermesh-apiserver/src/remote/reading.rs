@@ -2,10 +2,11 @@
 
 use kvstore::follower;
 use topology::diff::Change;
+use topology::id::ClusterName;
 use topology::record::{Key, Record};
 
 use super::records::show;
-use super::{Changes, Remote, Step, TakenIds, cluster_config, rejections};
+use super::{Changes, Remote, Step, TakenIds, cluster_config, followed, rejections};
 
 impl Remote {
     /// A list, or a part of one.
@@ -20,6 +21,7 @@ impl Remote {
             self.canaries.clear();
             self.capabilities = None;
             self.records.begin_list();
+            self.placements.clear();
         }
         let config_key = self.config_key();
         if let Some(config) = records.iter().find(|it| it.key == config_key) {
@@ -138,6 +140,9 @@ impl Remote {
     }
 
     fn put_record(&mut self, key: &Key, record: follower::Record, changes: &mut Changes) {
+        let (text, is_scoped) = placed(&record.key, &self.own);
+        let is_known = || self.records.is_present(key);
+        self.placements.put(text, is_scoped, is_known);
         // Also when its value is refused: the key is there, so the old value is not gone.
         self.records.see(key);
         let decoded = match Record::decode(key, &record.value, self.config.as_ref()) {
@@ -164,18 +169,31 @@ impl Remote {
 
     fn delete(&mut self, text: &str, changes: &mut Changes) {
         // As upstream: a canary that is gone takes nothing back.
-        if let Some(key) = self.parse(text).filter(|it| it.kind().is_some()) {
+        let Some(key) = self.parse(text).filter(|it| it.kind().is_some()) else {
+            return;
+        };
+        let (text, is_scoped) = placed(text, &self.own);
+        if self.placements.delete(text, is_scoped) {
             self.records.delete(&key, changes);
         }
     }
 
     fn drain(&mut self, changes: &mut Changes) {
         self.records.drain(changes);
+        self.placements.clear();
         let announced = std::mem::take(&mut self.announced);
         changes.extend(announced.into_keys().map(Change::Delete));
         self.canaries.clear();
         self.config = None;
         self.is_whole = false;
         self.is_listed = false;
+    }
+}
+
+/// The key of a record as it would stand in the open, and whether it is scoped to us.
+fn placed<'a>(text: &'a str, own: &ClusterName) -> (&'a str, bool) {
+    match followed::scoped_key(text, own) {
+        Some(text) => (text, true),
+        None => (text, false),
     }
 }

@@ -95,6 +95,22 @@ impl Records {
         }
     }
 
+    /// Whether the remote has said, since its last list began, that the key is there.
+    pub(super) fn is_present(&self, key: &Key) -> bool {
+        match (key, key.kind()) {
+            (Key::DeltaService(_, name), _) => self.joins.has_service(name),
+            (Key::DeltaBackend(_, name, address), _) => self.joins.has_backend(name, *address),
+            (_, Some(kind)) => {
+                let mirrored = mirrored(key);
+                let has = |it: &Table| it.contains_key(&*mirrored);
+                let is_stale = |it: &BTreeSet<Arc<str>>| it.contains(&*mirrored);
+                self.tables.get(&kind).is_some_and(has)
+                    && !self.stale.get(&kind).is_some_and(is_stale)
+            }
+            (_, None) => false,
+        }
+    }
+
     /// Whether there is room for a value of this many bytes, or else the reason to drop it.
     pub(super) fn check_room(
         &self,

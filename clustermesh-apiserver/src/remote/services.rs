@@ -62,6 +62,16 @@ impl Joins {
         }
     }
 
+    pub(super) fn has_service(&self, name: &ServiceName) -> bool {
+        let join = self.joins.get(name);
+        join.is_some_and(|it| it.present.service.is_some())
+    }
+
+    pub(super) fn has_backend(&self, name: &ServiceName, address: IpAddr) -> bool {
+        let join = self.joins.get(name);
+        join.is_some_and(|it| it.present.backends.contains_key(&address))
+    }
+
     /// A list begins: what is known so far is of former times.
     pub(super) fn begin_list(&mut self) {
         self.backend_count = 0;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use topology::report::{Outcome, Step};
 
 use super::tls::{self, Tls};
+use super::version::etcd_version;
 use super::{failed, passed, skip, warned};
 use crate::certificate::{Certificate, Urgency, days_until};
 
@@ -352,17 +353,8 @@ async fn version<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let answer = timeout(STEP_TIMEOUT, exchange).await;
     let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    let answer = String::from_utf8_lossy(&answer);
-    let no_etcd = || io::Error::other("that is not how an etcd answers");
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(no_etcd)?;
-    let is_good = head.split(' ').nth(1) == Some("200");
-    let body: serde_json::Value = body
-        .find('{')
-        .and_then(|start| body.rfind('}').map(|end| &body[start..=end]))
-        .and_then(|it| serde_json::from_str(it).ok())
-        .ok_or_else(no_etcd)?;
-    match body["etcdserver"].as_str().filter(|_| is_good) {
+    match etcd_version(&answer) {
         Some(version) => Ok(format!("etcd {version}")),
-        None => Err(no_etcd()),
+        None => Err(io::Error::other("that is not how an etcd answers")),
     }
 }

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use topology::id::ClusterName;
 use tracing::{info, warn};
 
-use super::Desired;
 use super::file::UsersFile;
 use super::plan::{Actual, is_relevant, plan};
+use super::{Desired, peers};
 use crate::directory::{self, Listing};
 use crate::remote_file::RemoteFile;
 
@@ -83,7 +83,7 @@ impl Keeper {
                     entries.clone_from(said);
                 }
             }
-            let peers = self.peers();
+            let peers = peers(&self.own, &self.remotes.borrow_and_update());
             let mut desired = Desired::new(&self.own, &peers, &entries, self.certificates);
 
             self.decide_on_authentication(&mut desired);
@@ -104,12 +104,6 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => (),
             }
         }
-    }
-
-    fn peers(&mut self) -> Vec<ClusterName> {
-        let remotes = self.remotes.borrow_and_update();
-        let peers = remotes.files.iter().filter(|(_, it)| it.config().is_some());
-        peers.filter_map(|(name, _)| name.parse().ok()).collect()
     }
 
     /// Brings the store to what is desired, and counts what had to change.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use kvstore::auth::Auth;
 use kvstore::mvcc::KeyRange;
 
@@ -68,6 +70,33 @@ fn lets_no_file_change_what_is_built_in() {
     let entries = file::parse("users: [{name: remote, role: root}]").unwrap();
     let with_entry = Desired::new(&own, [], &entries, true);
     assert_eq!(with_entry, Desired::new(&own, [], &[], true));
+}
+
+#[test]
+fn lets_a_peer_read_whose_file_does_not_say_how_to_reach_it() {
+    let file = |name: &str, text: &str| {
+        let file = RemoteFile::read(name.into(), Ok(text), None);
+        (name.to_owned(), Arc::new(file))
+    };
+    let good = "endpoints: ['http://127.0.0.1:2379']";
+    let files = [
+        file("us", good),
+        file("asia", "endpoints: ['https://asia:2379']"),
+        file("Asia.yaml", good),
+        file("eu", good),
+        file("us.contract.yaml", "{}"),
+        file("ca.crt", "-----BEGIN"),
+    ];
+    assert!(files[1].1.problem().is_some());
+    let directory = Listing {
+        files: files.into(),
+        problem: None,
+    };
+
+    let peers = peers(&"eu".parse().unwrap(), &directory);
+
+    let names: Vec<&str> = peers.iter().map(ClusterName::as_str).collect();
+    assert_eq!(names, ["asia", "us"]);
 }
 
 fn desired() -> Desired {

@@ -9,7 +9,8 @@ use kvstore::store::Store;
 use kvstore::writer::{self, Writer};
 use topology::diff::Change;
 
-use super::region::{Authority, Region, admin, eventually, replace};
+use super::authority::Authority;
+use super::region::{Region, admin, eventually, replace};
 
 /// What the noisy peer changes at a time, and how often: 20,000 changes per second.
 const NOISE: usize = 200;

@@ -12,7 +12,9 @@ use kvstore::follower::{Change, Follower, Options, Record, Update};
 use kvstore::store::Store;
 use tokio::sync::mpsc;
 
-use super::region::{Authority, Etcd, Region, eventually};
+use super::authority::Authority;
+use super::etcd::Etcd;
+use super::region::{Region, eventually};
 use super::shop;
 
 /// The backend that lives all the time, by cluster id.
@@ -26,6 +28,7 @@ fn loses_nothing_when_each_process_is_killed_in_turn() {
     let mut etcd = Etcd::start();
     let eu = Region::new(&authority, "eu", 1);
     let us = Region::new(&authority, "us", 2).stored_in(&etcd);
+    let us = us.leasing_for("20s");
     eu.write("shop.yaml", &shop(1, &[&steady(1)]));
     us.write("shop.yaml", &shop(2, &[&steady(2)]));
     let mut us = us.peered_with(&[&eu]);
@@ -75,6 +78,16 @@ fn loses_nothing_when_each_process_is_killed_in_turn() {
             ends(&shown) == ends(&said)
         });
     }
+    // What a former life wrote would end with its leases by now.
+    let former = us.leases();
+    us.kill();
+    us.start();
+    eventually("new leases", || {
+        let leases = us.leases();
+        !leases.is_empty() && former.is_disjoint(&leases)
+    });
+    assert_eq!(us.backends_of("eu"), published(&eu, "eu"));
+    assert_eq!(eu.backends_of("us"), published(&us, "us"));
     for reader in readers {
         assert!(reader.has_seen.load(Ordering::Relaxed), "nobody watched");
         assert!(

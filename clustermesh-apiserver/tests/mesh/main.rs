@@ -6,15 +6,22 @@
     reason = "waiting for other processes needs the time"
 )]
 
+mod authority;
+mod etcd;
+mod export;
 mod fairness;
 mod kill;
+mod numbering;
 mod region;
+mod watch;
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use region::{Authority, Etcd, Region, admin, eventually};
+use authority::Authority;
+use etcd::Etcd;
+use region::{Region, admin, eventually};
 
 #[test]
 fn mirrors_a_cluster_and_every_change_of_it() {

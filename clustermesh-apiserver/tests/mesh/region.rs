@@ -1,62 +1,32 @@
-//! One region under test: its directories, its certificates, its process, and its store.
+//! One region under test: its directories, its process, and its store.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
+use lab::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::HANG;
+use super::authority::Authority;
+use super::etcd::Etcd;
+use super::watch::Watch;
 
 pub(crate) const APISERVER: &str = env!("CARGO_BIN_EXE_clustermesh-apiserver");
 
-/// A certificate authority, with the server's certificate and those of two users.
-pub(crate) struct Authority {
-    /// PEM, by file name.
-    files: Vec<(String, String)>,
-}
-
-/// The server on loopback, an administrator, and a peer: certificates by their common names.
-const NAMES: [&str; 3] = ["server", "root", "remote"];
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&ca_key).unwrap();
-        let issuer = Issuer::new(params, ca_key);
-
-        let mut files = vec![("ca.crt".to_owned(), ca.pem())];
-        for name in NAMES {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-            params.distinguished_name.push(DnType::CommonName, name);
-            params.extended_key_usages = vec![
-                ExtendedKeyUsagePurpose::ClientAuth,
-                ExtendedKeyUsagePurpose::ServerAuth,
-            ];
-            let certificate = params.signed_by(&key, &issuer).unwrap();
-            files.push((format!("{name}.crt"), certificate.pem()));
-            files.push((format!("{name}.key"), key.serialize_pem()));
-        }
-        Self { files }
-    }
-}
-
 pub(crate) struct Region {
     name: &'static str,
-    id: u8,
+    id: u16,
+    /// Clusters that its mesh may have.
+    mesh_size: u16,
+    lease_ttl: &'static str,
     directory: TempDir,
     listen: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -65,17 +35,19 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    pub(crate) fn new(authority: &Authority, name: &'static str, id: u8) -> Self {
+    pub(crate) fn new(authority: &Authority, name: &'static str, id: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for subdirectory in ["objects", "clustermesh"] {
             fs::create_dir(directory.path().join(subdirectory)).unwrap();
         }
-        for (file, text) in &authority.files {
+        for (file, text) in authority.files() {
             fs::write(directory.path().join(file), text).unwrap();
         }
         Self {
             name,
             id,
+            mesh_size: 255,
+            lease_ttl: "15m",
             directory,
             listen: free_address(),
             admin: free_address(),
@@ -96,14 +68,29 @@ impl Region {
         self
     }
 
+    pub(crate) fn in_mesh_of(mut self, clusters: u16) -> Self {
+        self.mesh_size = clusters;
+        self
+    }
+
+    pub(crate) fn leasing_for(mut self, ttl: &'static str) -> Self {
+        self.lease_ttl = ttl;
+        self
+    }
+
     /// Writes the file that tells `other` how to reach this region.
     pub(crate) fn configure_in(&self, other: &Self) {
+        self.configure_in_as(other, "remote");
+    }
+
+    /// Like [`configure_in`](Self::configure_in), with the certificate of `user`.
+    pub(crate) fn configure_in_as(&self, other: &Self, user: &str) {
         let directory = other.directory().display();
         let mut text = format!("endpoints:\n- https://{}\n", self.listen);
         for (field, file) in [
             ("trusted-ca", "ca.crt"),
-            ("cert", "remote.crt"),
-            ("key", "remote.key"),
+            ("cert", &format!("{user}.crt")),
+            ("key", &format!("{user}.key")),
         ] {
             writeln!(text, "{field}-file: {directory}/{file}").unwrap();
         }
@@ -111,6 +98,10 @@ impl Region {
             &other.directory().join("clustermesh").join(self.name),
             &text,
         );
+    }
+
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name == name
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -132,8 +123,11 @@ impl Region {
                 self.name,
                 "--cluster-id",
                 &self.id.to_string(),
+                "--max-connected-clusters",
+                &self.mesh_size.to_string(),
             ])
             .args(["--admin", &self.admin.to_string()])
+            .args(["--lease-ttl", self.lease_ttl])
             .args(["--log", "error"])
             .arg("--objects")
             .arg(path("objects"))
@@ -181,6 +175,13 @@ impl Region {
         lines.map(str::to_owned).collect()
     }
 
+    /// The leases of the region's store.
+    pub(crate) fn leases(&self) -> BTreeSet<String> {
+        let text = self.etcdctl(&["lease", "list"]);
+        let ids = text.lines().filter(|it| !it.starts_with("found"));
+        ids.map(str::to_owned).collect()
+    }
+
     /// What this region's store shows of the service's backends in another.
     pub(crate) fn backends_of(&self, cluster: &str) -> String {
         let key = format!("cilium/cache/services/v1/{cluster}/shop/shop");
@@ -197,22 +198,9 @@ impl Region {
 
     /// Watches a prefix of the store from now on.
     pub(crate) fn watch(&self, prefix: &str) -> Watch {
-        let mut command = self.etcdctl_command(&["watch", "--prefix", prefix]);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in output.split(b'\n').map_while(Result::ok) {
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
+        let mut watch = Watch::start(self.etcdctl_command("root", &["watch", "--prefix", prefix]));
         // The watch is open as soon as it shows a write of its own.
         let mark = format!("{prefix}watched");
-        let mut watch = Watch {
-            process,
-            lines,
-            seen: Vec::new(),
-        };
         eventually("the watch", || {
             self.etcdctl(&["put", &mark, "x"]);
             watch.seen().contains(&mark)
@@ -230,16 +218,28 @@ impl Region {
         )
     }
 
+    /// What the store answers, as soon as it does: a slow store is none without the key.
     fn etcdctl(&self, arguments: &[&str]) -> String {
-        let output = self
-            .etcdctl_command(arguments)
-            .stderr(Stdio::null())
-            .output();
-        let output = output.expect("etcdctl is installed by the setup script");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let mut answer = String::new();
+        eventually("an answer of the store", || {
+            let said = self.ask_as("root", arguments);
+            said.map(|it| answer = it).is_ok()
+        });
+        answer
     }
 
-    fn etcdctl_command(&self, arguments: &[&str]) -> Command {
+    /// What `etcdctl` says to the user, or why the store refused.
+    pub(crate) fn ask_as(&self, user: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = self.etcdctl_command(user, arguments).output();
+        let output = output.expect("etcdctl is installed by the setup script");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
+    fn etcdctl_command(&self, user: &str, arguments: &[&str]) -> Command {
         let path = |name: &str| self.directory().join(name);
         let mut command = Command::new("etcdctl");
         command
@@ -253,9 +253,9 @@ impl Region {
                 .arg("--cacert")
                 .arg(path("ca.crt"))
                 .arg("--cert")
-                .arg(path("root.crt"))
+                .arg(path(&format!("{user}.crt")))
                 .arg("--key")
-                .arg(path("root.key")),
+                .arg(path(&format!("{user}.key"))),
         };
         command.args(arguments);
         command
@@ -267,92 +267,6 @@ impl Drop for Region {
         if self.process.is_some() {
             self.kill();
         }
-    }
-}
-
-/// A running `etcdctl watch`.
-pub(crate) struct Watch {
-    process: Child,
-    lines: mpsc::Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Watch {
-    /// All lines so far: `PUT` or `DELETE`, the key, the value.
-    fn seen(&mut self) -> &[String] {
-        self.seen.extend(self.lines.try_iter());
-        &self.seen
-    }
-
-    /// The keys that were deleted since the watch began.
-    pub(crate) fn deletes(&mut self) -> Vec<String> {
-        let pairs = self.seen().windows(2);
-        let deletes = pairs.filter(|it| it[0] == "DELETE");
-        deletes.map(|it| it[1].clone()).collect()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// Debian's etcd.
-pub(crate) struct Etcd {
-    pub(crate) address: SocketAddr,
-    peers: SocketAddr,
-    process: Child,
-    data: TempDir,
-}
-
-impl Etcd {
-    pub(crate) fn start() -> Self {
-        let (address, peers) = (free_address(), free_address());
-        let data = tempfile::tempdir().unwrap();
-        let process = spawn_etcd(address, peers, data.path());
-        let etcd = Self {
-            address,
-            peers,
-            process,
-            data,
-        };
-        etcd.wait();
-        etcd
-    }
-
-    /// Ends the process at once, and starts it again on what it has written.
-    pub(crate) fn crash(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = spawn_etcd(self.address, self.peers, self.data.path());
-        self.wait();
-    }
-
-    fn wait(&self) {
-        eventually("etcd", || TcpStream::connect(self.address).is_ok());
-    }
-}
-
-fn spawn_etcd(address: SocketAddr, peers: SocketAddr, data: &Path) -> Child {
-    Command::new("etcd")
-        .arg("--data-dir")
-        .arg(data)
-        .arg(format!("--listen-client-urls=http://{address}"))
-        .arg(format!("--advertise-client-urls=http://{address}"))
-        .arg(format!("--listen-peer-urls=http://{peers}"))
-        .arg(format!("--initial-advertise-peer-urls=http://{peers}"))
-        .arg(format!("--initial-cluster=default=http://{peers}"))
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("etcd is installed by the setup script")
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
     }
 }
 
@@ -386,12 +300,4 @@ pub(crate) fn replace(file: &Path, text: &str) {
     let temporary: PathBuf = file.with_file_name(format!(".{name}"));
     fs::write(&temporary, text).unwrap();
     fs::rename(&temporary, file).unwrap();
-}
-
-/// An address that nobody uses at the moment.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

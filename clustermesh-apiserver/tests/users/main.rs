@@ -13,9 +13,10 @@ use clustermesh_apiserver::users::settle::settle;
 use kvstore::administrator::Administrator;
 use kvstore::server::{self, Server, ServerTls};
 use kvstore::store::Store;
+use lab::free_address;
 use topology::id::ClusterName;
 
-use support::{Apiserver, Etcd, Files, eventually, free_address, patient, replace};
+use support::{Apiserver, Etcd, Files, eventually, patient, replace};
 
 /// Common names of certificates.
 const NAMES: [&str; 8] = [
@@ -230,32 +231,26 @@ async fn follows_the_peers_and_the_file(
     expect(&["remote", "remote-beta"]).await;
     replace(&users_file, "users: [{name: remote-gamma, role: remote}]");
     expect(&["remote", "remote-beta", "remote-gamma"]).await;
-    check(
-        files,
-        address,
-        "remote-gamma",
-        "causeway/export/gamma/a",
-        "r",
-    )
+    let key = "causeway/export/gamma/a";
+    // A user is there before it has its roles.
+    eventually("the rights of remote-gamma", async || {
+        rights(files, address, "remote-gamma", key).await == "r"
+    })
     .await;
-    check(files, address, "stranger", "causeway/export/gamma/a", "").await;
+    check(files, address, "stranger", key, "").await;
 
-    // What is broken changes nothing: the next change shows that it was seen.
+    // What is broken changes nothing.
     replace(&users_file, "users: [{name: remote-delta");
     fs::remove_file(&peer).unwrap();
     expect(&["remote", "remote-gamma"]).await;
-    let log = process.log();
-    assert!(log.contains("users.yaml:1:"), "{log}");
+    eventually("the problem", async || {
+        process.log().contains("users.yaml:1:")
+    })
+    .await;
+    expect(&["remote", "remote-gamma"]).await;
     replace(&users_file, "users: []");
     expect(&["remote"]).await;
-    check(
-        files,
-        address,
-        "remote-gamma",
-        "causeway/export/gamma/a",
-        "",
-    )
-    .await;
+    check(files, address, "remote-gamma", key, "").await;
     process.log()
 }
 

@@ -1,13 +1,14 @@
 //! Certificates, real servers and the real process.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kvstore::config::EtcdConfig;
 use kvstore::store::{Link, Store};
+use lab::free_address;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -127,7 +128,7 @@ impl Apiserver {
         let log = files.path("log");
         let process = Command::new(env!("CARGO_BIN_EXE_clustermesh-apiserver"))
             .args(["--cluster-name", "eu", "--cluster-id", "1"])
-            .args(["--log", "info", "--admin", &free_address().to_string()])
+            .args(["--log", "info", "--admin", "127.0.0.1:0"])
             .arg("--objects")
             .arg(files.path("objects"))
             .arg("--clustermesh-config")
@@ -170,11 +171,4 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     tokio::time::timeout(HANG, wait)
         .await
         .unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

@@ -13,7 +13,7 @@ impl Permission {
         self.check_read(&KeyRange::of_request(&request.key, &request.range_end))
     }
 
-    pub fn check_put(&self, request: &PbPutRequest, store: &Store) -> Result<(), Refusal> {
+    pub fn check_put(&self, request: &PbPutRequest, store: &mut Store) -> Result<(), Refusal> {
         let key = KeyRange::of_request(&request.key, &[]);
         self.check_write(&key)?;
         if request.prev_kv {
@@ -33,7 +33,7 @@ impl Permission {
     }
 
     /// Both branches must be permitted, whichever is taken.
-    pub fn check_txn(&self, request: &PbTxnRequest, store: &Store) -> Result<(), Refusal> {
+    pub fn check_txn(&self, request: &PbTxnRequest, store: &mut Store) -> Result<(), Refusal> {
         self.check_known()?;
         // The store refuses deep nesting, but only after this; so no recursion here.
         let mut transactions = vec![request];
@@ -55,19 +55,14 @@ impl Permission {
     }
 
     /// Whether the user may end `lease`, and every key under it. Lease 0 is none.
-    pub fn check_lease(&self, lease: i64, store: &Store) -> Result<(), Refusal> {
+    pub fn check_lease(&self, lease: i64, store: &mut Store) -> Result<(), Refusal> {
         self.check_writer()?;
-        if self.check_everything().is_ok() {
-            return Ok(());
-        }
-        let mut keys = store.lease_keys(lease);
-        keys.try_for_each(|key| self.check_write(&KeyRange::of_request(key, &[])))
+        self.check(|it| store.lease_is_within(lease, &it.write))
     }
 
     /// Whether the user may know the keys under `lease`.
-    pub fn check_lease_keys(&self, lease: i64, store: &Store) -> Result<(), Refusal> {
+    pub fn check_lease_keys(&self, lease: i64, store: &mut Store) -> Result<(), Refusal> {
         self.check_writer()?;
-        let mut keys = store.lease_keys(lease);
-        keys.try_for_each(|key| self.check_read(&KeyRange::of_request(key, &[])))
+        self.check(|it| store.lease_is_within(lease, &it.read))
     }
 }

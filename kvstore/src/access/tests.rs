@@ -26,8 +26,8 @@ fn joins_ranges_that_leave_no_key_between_them() {
 
 #[test]
 fn judges_every_operation_of_a_transaction() {
-    let store = Store::default();
-    let check = |request: PbTxnOpRequest, permitted: bool| {
+    let mut store = Store::default();
+    let mut check = |request: PbTxnOpRequest, permitted: bool| {
         let operation = PbTxnRequestOp {
             request: Some(request),
         };
@@ -48,7 +48,7 @@ fn judges_every_operation_of_a_transaction() {
                 failure,
                 ..PbTxnRequest::default()
             };
-            let result = reader().check_txn(&request, &store);
+            let result = reader().check_txn(&request, &mut store);
             assert_eq!(result.is_ok(), permitted, "{request:?}");
         }
     };
@@ -65,26 +65,26 @@ fn judges_every_operation_of_a_transaction() {
         }],
         ..PbTxnRequest::default()
     };
-    assert!(reader().check_txn(&compare(b"r/a"), &store).is_ok());
-    assert!(reader().check_txn(&compare(b"s"), &store).is_err());
+    assert!(reader().check_txn(&compare(b"r/a"), &mut store).is_ok());
+    assert!(reader().check_txn(&compare(b"s"), &mut store).is_err());
     let empty = PbTxnRequest::default();
     let nobody = Permission::Nothing(Refusal::UserNameEmpty);
     assert_eq!(
-        nobody.check_txn(&empty, &store),
+        nobody.check_txn(&empty, &mut store),
         Err(Refusal::UserNameEmpty)
     );
 }
 
 #[test]
 fn shows_what_was_before_only_to_readers() {
-    let store = Store::default();
+    let mut store = Store::default();
     let writer = Permission::ranges([], [KeyRange::prefix("w/")]);
     let with_previous = PbPutRequest {
         prev_kv: true,
         ..put(b"w/a")
     };
-    assert!(writer.check_put(&put(b"w/a"), &store).is_ok());
-    assert!(writer.check_put(&with_previous, &store).is_err());
+    assert!(writer.check_put(&put(b"w/a"), &mut store).is_ok());
+    assert!(writer.check_put(&with_previous, &mut store).is_err());
     let with_previous = PbDeleteRequest {
         prev_kv: true,
         ..delete(b"w/a")
@@ -110,12 +110,15 @@ fn gives_leases_only_to_those_who_may_write_all_their_keys() {
         ..put(b"w/a")
     };
 
-    assert!(Permission::Everything.check_lease(7, &store).is_ok());
-    assert!(writer.check_lease(7, &store).is_err());
-    assert!(writer.check_lease_keys(7, &store).is_err());
-    assert!(writer.check_put(&under_lease, &store).is_err());
-    assert!(writer.check_lease(8, &store).is_ok(), "there is no such");
-    assert!(reader().check_lease(8, &store).is_err());
+    assert!(Permission::Everything.check_lease(7, &mut store).is_ok());
+    assert!(writer.check_lease(7, &mut store).is_err());
+    assert!(writer.check_lease_keys(7, &mut store).is_err());
+    assert!(writer.check_put(&under_lease, &mut store).is_err());
+    assert!(
+        writer.check_lease(8, &mut store).is_ok(),
+        "there is no such"
+    );
+    assert!(reader().check_lease(8, &mut store).is_err());
     assert!(reader().check_writer().is_err());
     assert!(reader().check_everything().is_err());
     assert!(reader().check_known().is_ok());

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use etcd_client::{Client, Error, GetOptions, GetResponse, KvClient};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::update::record;
 use super::{
     End, Follower, MESSAGE_BYTES_MAX, Position, Record, Span, Update, announce, lost, send,
 };
+use crate::measures::Operation;
 use crate::store::{self, Loss};
 
 impl Follower {
@@ -161,7 +163,12 @@ impl Follower {
             .with_limit(self.options.page_keys.into())
             .with_revision(revision);
         let start = start.unwrap_or_else(|| span.start().to_vec());
-        kv.get(start, Some(options)).await
+        let prefix = std::str::from_utf8(span.start()).ok();
+        let ongoing = self.options.measures.begin(Operation::ListPrefix, prefix);
+        let asked = Instant::now();
+        let page = kv.get(start, Some(options)).await;
+        ongoing.end(asked.elapsed(), page.is_ok());
+        page
     }
 
     fn take_records(&self, page: &mut GetResponse, records: &mut Vec<Record>) {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use etcd_client::{Client, Error, WatchFilterType, WatchOptions, WatchResponse, WatchStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::parts::Parts;
 use super::update::changes;
 use super::{
     End, Follower, Forgotten, MESSAGE_BYTES_MAX, Position, Span, Update, announce, lost, send,
@@ -25,7 +27,11 @@ impl Follower {
         let (spans, revisions) = (&self.spans, &position.next_revisions);
         let stream = open_watch(client, spans, revisions, &self.refused, |_| &[]);
         let mut stream = stream.await.map_err(lost)?;
+        let mut parts = Parts::new(MESSAGE_BYTES_MAX);
         while let Some(message) = stream.message().await.map_err(lost)? {
+            let Some(message) = parts.join(message).map_err(End::Lost)? else {
+                continue;
+            };
             let is_forgotten = message.created() && !resumes(&message, position);
             // A store that guards its keys since it was listed may permit each prefix by itself.
             let is_too_wide = is_denied(&message) && self.spans.len() < self.prefixes.len();
@@ -44,7 +50,10 @@ impl Follower {
 
             let changes = changes(message.events(), &self.prefixes);
             if !changes.is_empty() {
+                let received = Instant::now();
                 send(updates, Update::Changed(changes)).await?;
+                let waited = received.elapsed();
+                self.options.measures.queued(message.events(), waited);
             }
             let index = usize::try_from(message.watch_id() - 1).ok();
             if let Some(next) = index.and_then(|it| position.next_revisions.get_mut(it)) {
@@ -55,7 +64,8 @@ impl Follower {
     }
 }
 
-/// One stream for all spans but the `skipped` ones; the watch of span `n` has id `n + 1`.
+/// One stream for all spans but the `skipped` ones; the watch of span `n` has id `n + 1`. Large
+/// responses come in parts.
 pub(crate) async fn open_watch(
     client: &Client,
     spans: &[Span],
@@ -75,6 +85,7 @@ pub(crate) async fn open_watch(
             .with_start_revision(*revision)
             .with_watch_id(id)
             .with_progress_notify()
+            .with_fragment()
             .with_filters(filters(span));
         match &mut stream {
             None => stream = Some(client.watch(span.start(), Some(options)).await?),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use etcd_client::proto::PbKeyValue;
 
+use super::lease::{Leases, Place};
+
 /// What a version costs beside its key and value: its place in the index and in history, its numbers,
 /// and what the allocator adds. Measured, and rounded up.
 const OVERHEAD_BYTES: u64 = 250;
@@ -87,6 +89,8 @@ pub(super) fn entry_cost_bytes(bytes: usize) -> u64 {
 pub(super) struct Versions {
     newest: Arc<Entry>,
     older: Option<Box<Older>>,
+    /// Under the newest version's lease, if that has one.
+    place: Option<Place>,
 }
 
 /// Oldest first.
@@ -94,14 +98,22 @@ pub(super) struct Versions {
 struct Older(Vec<Arc<Entry>>);
 
 impl Versions {
-    pub(super) fn new(entry: Arc<Entry>) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, leases: &mut Leases) -> Self {
         Self {
+            place: leases.attach(entry.lease, &entry.key),
             newest: entry,
             older: None,
         }
     }
 
-    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+    /// Moves the key from the lease of its former version to that of `entry`, if that is another.
+    pub(super) fn push(&mut self, entry: Arc<Entry>, leases: &mut Leases) {
+        if self.newest.lease != entry.lease {
+            if let Some(place) = self.place {
+                leases.detach(self.newest.lease, place);
+            }
+            self.place = leases.attach(entry.lease, &entry.key);
+        }
         let older = std::mem::replace(&mut self.newest, entry);
         self.older.get_or_insert_default().0.push(older);
     }

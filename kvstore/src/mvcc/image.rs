@@ -100,7 +100,7 @@ impl Store {
             last = entry.mod_revision;
             store.recall(entry);
         }
-        store.attach_all()?;
+        store.check_leases()?;
         Ok(store)
     }
 
@@ -124,7 +124,7 @@ impl Store {
             self.history.push(Arc::clone(&entry));
         }
         if is_readable {
-            self.index(entry);
+            self.index(Arc::clone(&entry.key), |_, _| Some(entry));
         } else {
             self.space.hold(&entry);
             self.space.supersede(&entry);
@@ -142,17 +142,16 @@ impl Store {
         }
     }
 
-    fn attach_all(&mut self) -> Result<(), Contradiction> {
-        for entry in self.keys.values().filter_map(Versions::current) {
-            if entry.lease == 0 {
-                continue;
-            }
-            if !self.leases.contains(entry.lease) {
-                return Err(Contradiction::Lease(entry.lease));
-            }
-            self.leases.attach(entry);
+    fn check_leases(&self) -> Result<(), Contradiction> {
+        let mut leases = self
+            .keys
+            .values()
+            .filter_map(Versions::current)
+            .map(|it| it.lease);
+        match leases.find(|it| *it != 0 && !self.leases.contains(*it)) {
+            Some(missing) => Err(Contradiction::Lease(missing)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
 //! Leases as a state machine: who has how long, and which keys die with it.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entry::Entry;
+use slab::Slab;
+
+use super::key_set::KeySet;
 use super::refusal::Refusal;
 
 /// Shorter leases are lengthened to this, as an etcd with default timing does.
@@ -29,18 +30,29 @@ pub(super) struct Leases {
 struct Lease {
     ttl_seconds: i64,
     expiry: Instant,
-    keys: BTreeSet<ByKey>,
+    /// Each key knows its place, so that none has to be looked for.
+    keys: Slab<Arc<[u8]>>,
+    judged: Vec<Judged>,
 }
 
-/// What a key is now, by its key: a pointer where a key would be two words.
+/// Where a key stands among the keys of its lease: the place's number, counted from one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(NonZeroUsize);
+
+/// How many keys of a lease are outside of some set, counted once and kept up to date.
 #[derive(Debug)]
-struct ByKey(Arc<Entry>);
+struct Judged {
+    set: Arc<KeySet>,
+    outside: usize,
+}
+
+/// Sets of keys by which one lease is judged at a time: a lease has one owner, and few others ask.
+const JUDGED_MAX: usize = 8;
 
 /// What a client may know about a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseView {
     pub granted_seconds: i64,
-    pub keys: Vec<Vec<u8>>,
     /// Whole seconds, rounded down.
     pub remaining_seconds: i64,
 }
@@ -67,7 +79,8 @@ impl Leases {
             Lease {
                 ttl_seconds,
                 expiry,
-                keys: BTreeSet::new(),
+                keys: Slab::new(),
+                judged: Vec::new(),
             },
         );
         Ok(ttl_seconds)
@@ -77,8 +90,9 @@ impl Leases {
     pub(super) fn remove(&mut self, id: i64) -> Option<Vec<Arc<[u8]>>> {
         let lease = self.by_id.remove(&id)?;
         self.by_expiry.remove(&(lease.expiry, id));
-        let keys = lease.keys.iter().map(|it| Arc::clone(&it.0.key));
-        Some(keys.collect())
+        let mut keys: Vec<Arc<[u8]>> = lease.keys.into_iter().map(|(_, key)| key).collect();
+        keys.sort_unstable();
+        Some(keys)
     }
 
     pub(super) fn keep_alive(&mut self, id: i64, now: Instant) -> Option<i64> {
@@ -89,17 +103,47 @@ impl Leases {
         Some(lease.ttl_seconds)
     }
 
-    /// The key ends with the lease that its entry names; lease 0 is no lease.
-    pub(super) fn attach(&mut self, entry: &Arc<Entry>) {
-        if let Some(lease) = self.by_id.get_mut(&entry.lease) {
-            lease.keys.replace(ByKey(Arc::clone(entry)));
+    /// From now on `key` ends with lease `id`; lease 0, and one that there is not, has no place for it.
+    pub(super) fn attach(&mut self, id: i64, key: &Arc<[u8]>) -> Option<Place> {
+        let lease = self.by_id.get_mut(&id)?;
+        for judged in &mut lease.judged {
+            judged.outside += usize::from(!judged.set.contains(key));
+        }
+        let index = lease.keys.insert(Arc::clone(key));
+        NonZeroUsize::new(index + 1).map(Place)
+    }
+
+    pub(super) fn detach(&mut self, id: i64, place: Place) {
+        let lease = self.by_id.get_mut(&id);
+        // A lease that ended took its places along.
+        let Some((lease, key)) =
+            lease.and_then(|it| it.keys.try_remove(place.0.get() - 1).map(|key| (it, key)))
+        else {
+            return;
+        };
+        for judged in &mut lease.judged {
+            judged.outside -= usize::from(!judged.set.contains(&key));
         }
     }
 
-    pub(super) fn detach(&mut self, id: i64, key: &[u8]) {
-        if let Some(lease) = self.by_id.get_mut(&id) {
-            lease.keys.remove(key);
+    /// Whether `set` has all keys of lease `id`. Walks them the first time only.
+    pub(super) fn is_within(&mut self, id: i64, set: &Arc<KeySet>) -> bool {
+        let Some(lease) = self.by_id.get_mut(&id) else {
+            return true;
+        };
+        if let Some(known) = lease.judged.iter().find(|it| it.set == *set) {
+            return known.outside == 0;
         }
+        let keys = lease.keys.iter();
+        let outside = keys.filter(|(_, key)| !set.contains(key)).count();
+        if JUDGED_MAX <= lease.judged.len() {
+            lease.judged.remove(0);
+        }
+        lease.judged.push(Judged {
+            set: Arc::clone(set),
+            outside,
+        });
+        outside == 0
     }
 
     pub(super) fn next_expired(&self, now: Instant) -> Option<i64> {
@@ -118,14 +162,13 @@ impl Leases {
         let remaining = lease.expiry.saturating_duration_since(now);
         Some(LeaseView {
             granted_seconds: lease.ttl_seconds,
-            keys: lease.keys.iter().map(|it| it.0.key.to_vec()).collect(),
             remaining_seconds: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
         })
     }
 
     pub(super) fn keys(&self, id: i64) -> impl Iterator<Item = &[u8]> {
         let lease = self.by_id.get(&id).into_iter();
-        lease.flat_map(|it| &it.keys).map(|it| &*it.0.key)
+        lease.flat_map(|it| &it.keys).map(|(_, key)| &**key)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -143,34 +186,37 @@ impl Leases {
     }
 }
 
-impl Borrow<[u8]> for ByKey {
-    fn borrow(&self) -> &[u8] {
-        &self.0.key
-    }
-}
-
-impl Ord for ByKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.key.cmp(&other.0.key)
-    }
-}
-
-impl PartialOrd for ByKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for ByKey {}
-
 fn expiry(ttl_seconds: i64, now: Instant) -> Instant {
     let ttl = Duration::from_secs(ttl_seconds.unsigned_abs());
     // The longest lease is 285 years, which every platform's clock can count.
     now.checked_add(ttl).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key_range::KeyRange;
+    use super::*;
+
+    #[test]
+    fn remembers_few_answers_and_gives_the_right_one_to_all() {
+        let mut leases = Leases::default();
+        leases.grant(7, 60, now()).unwrap();
+        leases.attach(7, &Arc::from(*b"3/key"));
+        let sets: Vec<_> = (0..2 * JUDGED_MAX)
+            .map(|it| Arc::new(KeySet::new([KeyRange::prefix(&format!("{it}/"))])))
+            .collect();
+        for _ in 0..2 {
+            for (index, set) in sets.iter().enumerate() {
+                assert_eq!(leases.is_within(7, set), index == 3);
+            }
+        }
+
+        assert_eq!(leases.by_id[&7].judged.len(), JUDGED_MAX);
+        assert!(leases.is_within(8, &sets[0]), "there is no such lease");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn now() -> Instant {
+        Instant::now()
+    }
 }

@@ -33,26 +33,28 @@ impl<'a> Writing<'a> {
 
     /// The lease and the previous key were checked before.
     pub(super) fn put(&mut self, request: PbPutRequest) -> PbPutResponse {
-        let previous = self.store.current(&request.key).cloned();
-        let key = match &previous {
-            Some(previous) => Arc::clone(&previous.key),
-            None => Arc::from(request.key),
-        };
-        let value = match &previous {
-            Some(previous) if request.ignore_value => Arc::clone(&previous.value),
-            _ => request.value.into(),
-        };
-        let lease = match &previous {
-            Some(previous) if request.ignore_lease => previous.lease,
-            _ => request.lease,
-        };
-
-        self.supersede(previous.as_deref(), key, value, lease);
+        let PbPutRequest {
+            key,
+            value,
+            lease,
+            prev_kv,
+            ignore_value,
+            ignore_lease,
+        } = request;
+        let previous = self.write(key, |previous| {
+            let value = match previous {
+                Some(previous) if ignore_value => Arc::clone(&previous.value),
+                Some(_) | None => value.into(),
+            };
+            let lease = match previous {
+                Some(previous) if ignore_lease => previous.lease,
+                Some(_) | None => lease,
+            };
+            (value, lease)
+        });
         PbPutResponse {
             header: self.header(),
-            prev_kv: previous
-                .filter(|_| request.prev_kv)
-                .map(|it| it.to_message()),
+            prev_kv: previous.filter(|_| prev_kv).map(|it| it.to_message()),
         }
     }
 
@@ -80,45 +82,44 @@ impl<'a> Writing<'a> {
     }
 
     pub(super) fn delete(&mut self, key: &Arc<[u8]>) {
-        let Some(current) = self.store.current(key) else {
-            return;
-        };
-        let lease = current.lease;
-        self.store.leases.detach(lease, key);
-        self.append(Entry::tombstone(Arc::clone(key), self.revision));
-    }
-
-    /// Writes the version of `key` after `previous`.
-    fn supersede(
-        &mut self,
-        previous: Option<&Entry>,
-        key: Arc<[u8]>,
-        value: Arc<[u8]>,
-        lease: i64,
-    ) {
-        if let Some(previous) = previous
-            && previous.lease != lease
-        {
-            self.store.leases.detach(previous.lease, &key);
-        }
-        self.append(Entry {
-            key,
-            value,
-            create_revision: previous.map_or(self.revision, |it| it.create_revision),
-            mod_revision: self.revision,
-            version: previous.map_or(0, |it| it.version) + 1,
-            lease,
+        let revision = self.revision;
+        let indexed = self.store.index(Arc::clone(key), |key, current| {
+            current.map(|_| Arc::new(Entry::tombstone(key, revision)))
         });
+        if let Some((entry, _)) = indexed {
+            self.record(entry);
+        }
     }
 
-    fn append(&mut self, entry: Entry) {
-        let entry = Arc::new(entry);
+    /// Writes the version of `key` with the value and the lease that `content` makes of the version
+    /// before, and returns that one.
+    fn write(
+        &mut self,
+        key: impl AsRef<[u8]> + Into<Arc<[u8]>>,
+        content: impl FnOnce(Option<&Entry>) -> (Arc<[u8]>, i64),
+    ) -> Option<Arc<Entry>> {
+        let revision = self.revision;
+        let indexed = self.store.index(key, |key, previous| {
+            let (value, lease) = content(previous);
+            Some(Arc::new(Entry {
+                key,
+                value,
+                create_revision: previous.map_or(revision, |it| it.create_revision),
+                mod_revision: revision,
+                version: previous.map_or(0, |it| it.version) + 1,
+                lease,
+            }))
+        });
+        let (entry, previous) = indexed?;
+        self.record(entry);
+        previous
+    }
+
+    fn record(&mut self, entry: Arc<Entry>) {
         self.changed = true;
         let store = &mut *self.store;
         store.journal.add(|| Change::Written(Arc::clone(&entry)));
-        store.history.push(Arc::clone(&entry));
-        store.leases.attach(&entry);
-        store.index(entry);
+        store.history.push(entry);
     }
 
     /// What a read inside this transaction sees.

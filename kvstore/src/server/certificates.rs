@@ -1,5 +1,4 @@
-//! The server's certificate, key and client CA: re-read when their files change, and watched as they
-//! grow old.
+//! The server's certificate, key and client CA: re-read when their files change.
 //!
 //! New handshakes use the new files; connections that are up stay up. Files that do not fit together
 //! change nothing: the last that did stay in use.
@@ -8,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,14 +21,6 @@ use super::{ServerTls, StartError, error_chain};
 /// early enough.
 const READ_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A certificate that ends sooner is worth a warning: whatever renews it should have by now.
-const EXPIRY_WARNING_SECONDS: i64 = 7 * DAY_SECONDS;
-
-/// How often the warning is repeated.
-const EXPIRY_WARNING_INTERVAL_SECONDS: i64 = DAY_SECONDS;
-
-const DAY_SECONDS: i64 = 24 * 60 * 60;
-
 /// gRPC needs HTTP/2; health checks and scrapers may speak HTTP/1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -42,13 +33,13 @@ pub(super) struct Certificates {
 
 struct State {
     config: Arc<ServerConfig>,
-    /// Unix seconds at which the server's certificate ends.
-    expiry: Option<i64>,
-    /// When its end was last warned of.
-    warned: Option<i64>,
+    /// The server's own.
+    certificate: Option<CertificateDer<'static>>,
     /// What the files had when they were last read, and whether anything is left to say about it.
     seen: Result<Pem, Problem>,
     settled: bool,
+    /// Why the files as they are cannot be used; those in `config` were before them.
+    problem: Option<Problem>,
 }
 
 /// Why the files cannot be used, in words for an operator.
@@ -66,10 +57,10 @@ impl Certificates {
             files: tls.clone(),
             state: Mutex::new(State {
                 config,
-                expiry: pem.expiry(),
-                warned: None,
+                certificate: pem.certificate(),
                 seen: Ok(pem),
                 settled: true,
+                problem: None,
             }),
             failures: AtomicU64::new(0),
         }))
@@ -84,7 +75,7 @@ impl Certificates {
                 return;
             };
             // Files may be on a disk that hangs.
-            let refreshed = tokio::task::spawn_blocking(move || certificates.refresh(unix_now()));
+            let refreshed = tokio::task::spawn_blocking(move || certificates.refresh());
             if let Err(error) = refreshed.await {
                 tracing::error!(%error, "cannot read the certificate files");
             }
@@ -98,14 +89,26 @@ impl Certificates {
 
     /// Unix seconds at which the certificate in use ends.
     pub(super) fn expiry(&self) -> Option<i64> {
-        self.state().expiry
+        let certificate = self.certificate()?;
+        let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    }
+
+    /// The certificate in use.
+    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.state().certificate.clone()
+    }
+
+    /// Why the files as they are now cannot be used.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        self.state().problem.clone()
     }
 
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn refresh(&self, now: i64) {
+    fn refresh(&self) {
         let pem = Pem::read(&self.files)
             .map_err(|(file, problem)| format!("{}: {problem}", file.display()));
         let mut state = self.state();
@@ -118,18 +121,17 @@ impl Certificates {
             state.settled = false;
             state.seen = pem;
         }
-        state.warn_of_expiry(&self.files, now);
     }
 
     fn settle(&self, state: &mut State) {
         state.settled = true;
         let pem = state.seen.as_ref().map_err(Problem::clone);
-        let usable = pem.and_then(|pem| Ok((pem.config(&self.files)?, pem.expiry())));
+        let usable = pem.and_then(|pem| Ok((pem.config(&self.files)?, pem.certificate())));
         match usable {
-            Ok((config, expiry)) => {
+            Ok((config, certificate)) => {
                 state.config = config;
-                state.expiry = expiry;
-                state.warned = None;
+                state.certificate = certificate;
+                state.problem = None;
                 tracing::info!(
                     certificate = %self.files.cert.display(),
                     "new certificate files are in use"
@@ -142,6 +144,7 @@ impl Certificates {
                     %problem,
                     "new certificate files cannot be used; the former stay in use"
                 );
+                state.problem = Some(problem);
             }
         }
     }
@@ -154,23 +157,6 @@ impl Certificates {
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificates").finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn warn_of_expiry(&mut self, files: &ServerTls, now: i64) {
-        let Some(left) = self.expiry.map(|it| it - now) else {
-            return;
-        };
-        let is_due = |warned| EXPIRY_WARNING_INTERVAL_SECONDS <= now - warned;
-        if left < EXPIRY_WARNING_SECONDS && self.warned.is_none_or(is_due) {
-            self.warned = Some(now);
-            tracing::warn!(
-                certificate = %files.cert.display(),
-                hours_left = left / 3_600,
-                "the store's certificate ends soon; replace the file, and it is used without a restart"
-            );
-        }
     }
 }
 
@@ -214,10 +200,8 @@ impl Pem {
         Ok(Arc::new(config))
     }
 
-    fn expiry(&self) -> Option<i64> {
-        let first = CertificateDer::from_pem_slice(&self.cert).ok()?;
-        let (_, certificate) = X509Certificate::from_der(&first).ok()?;
-        Some(certificate.validity().not_after.timestamp())
+    fn certificate(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(&self.cert).ok()
     }
 }
 
@@ -232,13 +216,4 @@ fn read(file: &Path) -> Result<Vec<u8>, (&Path, Problem)> {
             format!("{error}; the file must exist and be readable"),
         )
     })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "certificates count in calendar time, and this is where it is read"
-)]
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |it| i64::try_from(it.as_secs()).unwrap_or(i64::MAX))
 }

@@ -23,12 +23,12 @@ impl Cluster {
         Self { database, gate }
     }
 
-    /// Of changing the only member, or one that there is not.
-    fn refusal(&self, member_id: u64, what: &str) -> Status {
+    /// `refusal` of what somebody wants of the only member, or etcd's if it is of another.
+    fn refuse<T>(&self, member_id: u64, refusal: Status) -> Result<T, Status> {
         if member_id == self.database.member.member_id {
-            not_supported(what)
+            Err(refusal)
         } else {
-            Status::not_found("etcdserver: member not found")
+            Err(Status::not_found("etcdserver: member not found"))
         }
     }
 }
@@ -66,7 +66,11 @@ impl PbClusterService for Cluster {
         request: Request<PbMemberRemoveRequest>,
     ) -> Result<Response<PbMemberRemoveResponse>, Status> {
         self.gate.permission(&request).check_everything()?;
-        Err(self.refusal(request.get_ref().id, "removing a member"))
+        // The code that etcd 3.4 sends with it.
+        let refusal = Status::unknown(
+            "etcdserver: re-configuration failed due to not enough started members",
+        );
+        self.refuse(request.get_ref().id, refusal)
     }
 
     async fn member_update(
@@ -74,7 +78,7 @@ impl PbClusterService for Cluster {
         request: Request<PbMemberUpdateRequest>,
     ) -> Result<Response<PbMemberUpdateResponse>, Status> {
         self.gate.permission(&request).check_everything()?;
-        Err(self.refusal(request.get_ref().id, "updating a member"))
+        self.refuse(request.get_ref().id, not_supported("updating a member"))
     }
 
     async fn member_promote(
@@ -82,6 +86,7 @@ impl PbClusterService for Cluster {
         request: Request<PbMemberPromoteRequest>,
     ) -> Result<Response<PbMemberPromoteResponse>, Status> {
         self.gate.permission(&request).check_everything()?;
-        Err(self.refusal(request.get_ref().id, "promoting a member"))
+        let refusal = Status::failed_precondition("etcdserver: can only promote a learner member");
+        self.refuse(request.get_ref().id, refusal)
     }
 }

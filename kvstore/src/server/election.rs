@@ -1,12 +1,14 @@
 //! The Election service: one leader of a name at a time, who says something that others observe.
 
+use std::collections::VecDeque;
+
 use etcd_client::proto::{
     PbCampaignResponse, PbDeleteRequest, PbLeaderKey, PbLeaderResponse, PbProclaimResponse,
     PbPutRequest, PbResignResponse, PbTxnOpRequest,
 };
 use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::queue::{Caller, Queue};
 
@@ -84,7 +86,7 @@ pub(super) async fn leader(
     request: Request<LeaderRequest>,
 ) -> Result<Response<PbLeaderResponse>, Status> {
     let caller = Caller::of(&request);
-    let mut first = queue.first(&caller, &request.get_ref().name).await?;
+    let mut first = queue.first(&caller, &request.get_ref().name, 0).await?;
     let kv = first.kvs.pop();
     let kv = kv.ok_or_else(|| Status::unknown("election: no leader"))?;
     Ok(Response::new(PbLeaderResponse {
@@ -93,7 +95,9 @@ pub(super) async fn leader(
     }))
 }
 
-/// Every leader, and what it proclaims; what is replaced before it was sent is passed over.
+/// Every leader from now on and all that it proclaims, however slowly they are read: more than etcd,
+/// which passes over leaders that were gone before it looked. Only what was compacted before it was read
+/// is passed over.
 pub(super) async fn observe(
     queue: Queue,
     request: Request<LeaderRequest>,
@@ -101,15 +105,16 @@ pub(super) async fn observe(
     let caller = Caller::of(&request);
     let name = request.into_inner().name;
     // Whoever may not read the keys learns it at once.
-    queue.first(&caller, &name).await?;
-    let mut changes = queue.database.changes();
-    changes.mark_changed();
+    queue.first(&caller, &name, 0).await?;
+    let changes = queue.database.changes();
     let observer = Observer {
         queue,
         caller,
         name,
         changes,
-        seen_revision: 0,
+        next_revision: None,
+        revisions: VecDeque::new(),
+        seen: None,
     };
     let leaders = futures_util::stream::unfold(Some(observer), async |observer| {
         let mut observer = observer?;
@@ -142,25 +147,75 @@ struct Observer {
     caller: Caller,
     name: Vec<u8>,
     changes: watch::Receiver<i64>,
-    /// Of the leader's key, when it was last sent.
-    seen_revision: i64,
+    /// Changes of the queue from here on are not known yet; `None`: begin with who leads now.
+    next_revision: Option<i64>,
+    /// In which the queue changed, and the leader has yet to be looked at.
+    revisions: VecDeque<i64>,
+    /// The key and the revision of what was sent last.
+    seen: Option<(Vec<u8>, i64)>,
 }
 
 impl Observer {
     async fn next(&mut self) -> Result<PbLeaderResponse, Status> {
         loop {
-            self.queue.changed(&mut self.changes).await?;
-            let mut first = self.queue.first(&self.caller, &self.name).await?;
-            if let Some(kv) = first.kvs.pop()
-                && kv.mod_revision != self.seen_revision
-            {
-                self.seen_revision = kv.mod_revision;
-                return Ok(PbLeaderResponse {
-                    header: first.header,
-                    kv: Some(kv),
-                });
+            let found = match (self.revisions.pop_front(), self.next_revision) {
+                (Some(revision), _) => self.look(revision).await?,
+                (None, None) => self.look(0).await?,
+                (None, Some(from)) => {
+                    self.read_on(from).await?;
+                    None
+                }
+            };
+            if let Some(leader) = found {
+                return Ok(leader);
             }
         }
+    }
+
+    /// Learns which revisions to look at, or waits for the next change of the store.
+    async fn read_on(&mut self, from: i64) -> Result<(), Status> {
+        match self.queue.revisions(&self.name, from) {
+            Some((_, next)) if next == from => return self.queue.changed(&mut self.changes).await,
+            Some((revisions, next)) => {
+                self.revisions = revisions;
+                self.next_revision = Some(next);
+            }
+            None => self.next_revision = None,
+        }
+        Ok(())
+    }
+
+    /// Who leads at `revision`, unless that was sent; 0 is now.
+    async fn look(&mut self, revision: i64) -> Result<Option<PbLeaderResponse>, Status> {
+        let first = self.queue.first(&self.caller, &self.name, revision).await;
+        let mut first = match first {
+            Err(status) if status.code() == Code::OutOfRange => {
+                // Compacted meanwhile.
+                self.revisions.clear();
+                self.next_revision = None;
+                return Ok(None);
+            }
+            first => first?,
+        };
+        if let Some(header) = &mut first.header {
+            if revision == 0 {
+                self.next_revision = Some(header.revision + 1);
+            } else {
+                header.revision = revision;
+            }
+        }
+        let Some(kv) = first.kvs.pop() else {
+            return Ok(None);
+        };
+        let seen = Some((kv.key.clone(), kv.mod_revision));
+        if self.seen == seen {
+            return Ok(None);
+        }
+        self.seen = seen;
+        Ok(Some(PbLeaderResponse {
+            header: first.header,
+            kv: Some(kv),
+        }))
     }
 }
 

@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::intake::{Allowance, within};
 use super::status::too_many_requests;
 use super::usage::Usage;
+use crate::chance;
 use crate::mvcc::{Refusal, Store};
 
 pub(super) struct Lease {
@@ -112,20 +113,24 @@ impl PbLeaseService for Lease {
     ) -> Result<Response<PbLeaseTimeToLiveResponse>, Status> {
         let caller = self.gate.caller(&request);
         let PbLeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        let (view, revision) = self.database.with(|store| {
+        let (view, mut attached, revision) = self.database.with(|store| {
             caller.permission().check_lease_keys(id, store)?;
-            Ok::<_, Status>((store.lease(id, Database::now()), store.revision()))
+            let attached = store.lease_keys(id).map(<[u8]>::to_vec);
+            let attached = if keys { attached.collect() } else { Vec::new() };
+            let view = store.lease(id, Database::now());
+            Ok::<_, Status>((view, attached, store.revision()))
         })?;
+        attached.sort_unstable();
         let mut response = PbLeaseTimeToLiveResponse {
             header: self.database.header(revision),
             id,
             ttl: -1,
+            keys: attached,
             ..PbLeaseTimeToLiveResponse::default()
         };
         if let Some(view) = view {
             response.ttl = view.remaining_seconds;
             response.granted_ttl = view.granted_seconds;
-            response.keys = if keys { view.keys } else { Vec::new() };
         }
         Ok(Response::new(response))
     }
@@ -148,11 +153,7 @@ impl PbLeaseService for Lease {
 /// Grants the lease under the id asked for, or under a free one if that is 0.
 fn grant(store: &mut Store, id: i64, ttl: i64) -> Result<(i64, i64), Refusal> {
     loop {
-        let chosen = if id == 0 {
-            rand::random_range(1..=i64::MAX)
-        } else {
-            id
-        };
+        let chosen = if id == 0 { chance::id() } else { id };
         match store.lease_grant(chosen, ttl, Database::now()) {
             Err(Refusal::LeaseExists) if id == 0 => (),
             result => return result.map(|ttl| (chosen, ttl)),

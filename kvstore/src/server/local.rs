@@ -12,8 +12,14 @@ use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
-use super::database::Database;
+use super::database::{Database, StorageOptions};
+use super::gate::{Authority, Gate};
+use super::limits::Limits;
+use super::routes::services;
+use super::usage::Usage;
+use crate::auth::Auth;
 use crate::mvcc::BatchOperation;
+use crate::storage::StorageError;
 
 /// A client's way to the store in this process. Cheap to clone.
 #[derive(Clone)]
@@ -23,13 +29,29 @@ pub struct Local {
 }
 
 impl Local {
-    pub(super) fn new(database: Arc<Database>, routes: Routes) -> Self {
+    /// A store without an address, that lives as long as a handle does. Whoever has one may do
+    /// everything.
+    pub fn start(name: &str, storage: StorageOptions) -> Result<Self, StorageError> {
+        let database = Database::start(name.to_owned(), String::new(), storage)?;
+        let authority = Arc::new(Authority::new(Auth::default()));
+        Ok(Self::of(database, authority))
+    }
+
+    pub(super) fn of(database: Arc<Database>, authority: Arc<Authority>) -> Self {
+        let gate = Gate::process(authority);
+        let services = services(&database, &gate, &Usage::new(&Limits::none()));
+        let routes = Routes::from(services);
         Self { database, routes }
     }
 
-    pub(crate) async fn connect(&self) -> Result<Client, etcd_client::Error> {
+    /// The services as a client calls them.
+    pub fn channel(&self) -> Channel {
         let service = ServiceExt::<Request<Body>>::map_err(self.routes.clone(), BoxError::from);
-        Client::from_channel(Channel::Custom(BoxCloneSyncService::new(service)), None).await
+        Channel::Custom(BoxCloneSyncService::new(service))
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Client, etcd_client::Error> {
+        Client::from_channel(self.channel(), None).await
     }
 
     /// Writes `operations` in one revision, and returns it; nobody encodes or copies anything.

@@ -2,6 +2,10 @@
 
 use std::fmt::{Display, Write as _};
 
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
 use super::requests::Requests;
 
 /// What the server knows of itself at one moment.
@@ -41,16 +45,34 @@ pub(super) fn page(facts: &Facts, requests: &Requests) -> String {
         page.value(value);
     }
     if let Some(expiry) = facts.certificate_expiry_seconds {
-        page.family(
-            "causeway_kvstore_certificate_expiry_seconds",
-            "gauge",
-            "When the server's certificate ends, in Unix time.",
-        );
+        page.family(EXPIRY_NAME, "gauge", EXPIRY_HELP);
         page.value(expiry);
     }
     requests.write(&mut page);
     page.text
 }
+
+/// The same numbers, but for requests and the version, into somebody else's page.
+pub(super) fn encode(facts: &Facts, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+    let mut add = |name: &str, help: &str, metric: &dyn EncodeMetric| {
+        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+    };
+    for (name, help, value) in gauges(facts) {
+        add(name, help, &ConstGauge::new(value))?;
+    }
+    for (name, help, value) in counters(facts) {
+        // The encoder ends the names of counters so by itself.
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        add(name, help, &ConstCounter::new(value))?;
+    }
+    match facts.certificate_expiry_seconds {
+        Some(expiry) => add(EXPIRY_NAME, EXPIRY_HELP, &ConstGauge::new(expiry)),
+        None => Ok(()),
+    }
+}
+
+const EXPIRY_NAME: &str = "causeway_kvstore_certificate_expiry_seconds";
+const EXPIRY_HELP: &str = "When the server's certificate ends, in Unix time.";
 
 type Row = (&'static str, &'static str, u64);
 

@@ -3,6 +3,7 @@
 //! The same keys and transactions with which clients of etcd do it themselves, so that both exclude
 //! each other. Every step is a request of the caller's, and passes the same gate.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::database::Database;
 use super::kv::Kv;
 use super::lease::Lease;
 use super::status::stopped;
-use crate::mvcc::end_of_prefix;
+use crate::mvcc::{EventFilter, KeyRange, end_of_prefix};
 
 /// A caller without a lease gets one that nobody renews once the call is over.
 const LEASE_SECONDS: i64 = 60;
@@ -122,19 +123,41 @@ impl Queue {
         Ok(response.into_inner().header)
     }
 
-    /// The oldest key of a queue.
+    /// The oldest key of a queue at `revision`; 0 is now.
     pub(super) async fn first(
         &self,
         caller: &Caller,
         name: &[u8],
+        revision: i64,
     ) -> Result<PbRangeResponse, Status> {
         let request = PbRangeRequest {
             limit: 1,
+            revision,
             sort_order: SORT_ASCENDING,
             sort_target: TARGET_CREATE,
             ..below(&prefix(name))
         };
         Ok(self.kv.range(caller.asks(request)).await?.into_inner())
+    }
+
+    /// The revisions from `from` on in which the queue changed, and from where to ask on: not further
+    /// than one step. `None` if history does not reach back so far.
+    pub(super) fn revisions(&self, name: &[u8], from: i64) -> Option<(VecDeque<i64>, i64)> {
+        let PbRangeRequest { key, range_end, .. } = below(&prefix(name));
+        let filter = EventFilter {
+            range: KeyRange::of_request(&key, &range_end),
+            deletes: true,
+            prev_kv: false,
+            puts: true,
+        };
+        self.database.with_head(|store, head| {
+            let through = store.horizon(from).min(head);
+            let batch = store.events(&filter, from, through).ok()?;
+            let kvs = batch.events.into_iter().filter_map(|it| it.kv);
+            let mut revisions: Vec<i64> = kvs.map(|it| it.mod_revision).collect();
+            revisions.dedup();
+            Some((revisions.into(), from.max(through + 1)))
+        })
     }
 
     /// Wakes after every change of the store, until the server stops.

@@ -3,6 +3,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+use rustls::pki_types::CertificateDer;
+
 use super::certificates::Certificates;
 use super::database::Database;
 use super::intake::Intake;
@@ -25,10 +30,30 @@ pub struct Vitals {
     pub(super) usage: Usage,
 }
 
+/// Reads a server's numbers whenever somebody scrapes them, and does not keep the server alive.
+#[derive(Debug)]
+struct Scraped(Weak<Vitals>);
+
 impl Vitals {
+    /// Shows all numbers in `registry`, under the names of the server's own `/metrics`, as long as the
+    /// server lives. Requests by method stay on that page.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(Scraped(Arc::downgrade(self))));
+    }
+
     /// When the server's certificate ends, in Unix seconds; `None` in plaintext.
     pub fn certificate_expiry_seconds(&self) -> Option<i64> {
         self.certificates.as_ref()?.expiry()
+    }
+
+    /// The server's certificate, in DER, as the next client is shown it; `None` in plaintext.
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.certificates.as_ref()?.certificate()
+    }
+
+    /// Why the certificate files as they are now cannot be used, while the former are.
+    pub fn certificate_problem(&self) -> Option<String> {
+        self.certificates.as_ref()?.problem()
     }
 
     /// How often changed certificate files could not be used.
@@ -84,6 +109,10 @@ impl Vitals {
 
     /// The page that `/metrics` serves.
     pub(super) fn page(&self) -> String {
+        metrics::page(&self.facts(), &self.intake.requests)
+    }
+
+    fn facts(&self) -> Facts {
         let facts = self.database.with(|store| Facts {
             compact_revision: store.compacted_revision(),
             held_bytes: store.held_bytes(),
@@ -92,7 +121,7 @@ impl Vitals {
             revision: store.revision(),
             ..Facts::default()
         });
-        let facts = Facts {
+        Facts {
             certificate_expiry_seconds: self.certificate_expiry_seconds(),
             certificate_failures: self.certificate_reload_failures(),
             connections: self.connections(),
@@ -103,7 +132,15 @@ impl Vitals {
             watch_streams: self.usage.watch_streams.taken(),
             watches: self.watches(),
             ..facts
+        }
+    }
+}
+
+impl Collector for Scraped {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Some(vitals) = self.0.upgrade() else {
+            return Ok(());
         };
-        metrics::page(&facts, &self.intake.requests)
+        metrics::encode(&vitals.facts(), encoder)
     }
 }

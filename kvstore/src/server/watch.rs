@@ -117,13 +117,15 @@ impl Stream {
         let mut progress = progress_interval();
         loop {
             self.send_due().await?;
+            // What is rare before what may come without end; and what is due is sent in any case.
             let input = tokio::select! {
+                biased;
+                () = &mut stop => Input::Stopped,
+                () = self.responses.closed() => Input::Closed,
+                _ = progress.tick() => Input::ProgressDue,
                 Some(input) = requests.next() => input,
                 Ok(()) = changes.changed() => Input::Changed,
                 () = permissions.next() => Input::Changed,
-                _ = progress.tick() => Input::ProgressDue,
-                () = self.responses.closed() => Input::Closed,
-                () = &mut stop => Input::Stopped,
             };
             match input {
                 // A client may end its side and still listen.

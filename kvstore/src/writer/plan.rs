@@ -12,6 +12,7 @@ use std::sync::Arc;
 use topology::diff::Change;
 
 use crate::follower::covers;
+use crate::measures::Measures;
 use lane::{Flight, Item, Lane, Queue};
 use leases::Leases;
 
@@ -41,6 +42,7 @@ pub struct Plan {
     leases: Leases,
     /// Keys whose value somebody else changed.
     contested: BTreeSet<Key>,
+    measures: Measures,
 }
 
 /// A key that is desired, or that the store has, or both.
@@ -90,7 +92,13 @@ impl Plan {
             flights_started: 0,
             leases: Leases::new(keys_per_lease),
             contested: BTreeSet::new(),
+            measures: Measures::default(),
         }
+    }
+
+    /// Counts what waits and what fails.
+    pub fn measured(self, measures: Measures) -> Self {
+        Self { measures, ..self }
     }
 
     /// Replaces all that the lane desires, which lies under `prefixes` or was desired before.
@@ -102,7 +110,7 @@ impl Plan {
         for key in self.undesired_in(lane, prefixes, &table) {
             if let Some(row) = self.rows.get_mut(&key) {
                 row.desired = None;
-                row.lane = lane;
+                row.hand_over(&key, lane, &self.lanes);
             }
             self.mark(&key);
         }
@@ -168,13 +176,13 @@ impl Plan {
                 }
                 Change::Put(key, value) if fits(&key, &value) => {
                     let row = self.rows.entry(Arc::clone(&key)).or_default();
-                    row.lane = lane;
+                    row.hand_over(&key, lane, &self.lanes);
                     if row.desired.as_ref() != Some(&value) {
                         row.desired = Some(value);
                         changed.push(key);
                     }
                 }
-                Change::Put(..) => (),
+                Change::Put(key, _) => self.lanes[lane].backlog.fail(&key),
             }
         }
         // Backwards, so that what lies below a key is there before what relies on it.
@@ -222,7 +230,7 @@ impl Plan {
             return *lane;
         }
         let lane = self.lanes.len();
-        self.lanes.push(Lane::default());
+        self.lanes.push(Lane::new(self.measures.backlog(name)));
         self.lanes_by_name.insert(name.to_owned(), lane);
         lane
     }
@@ -249,9 +257,12 @@ impl Plan {
         if row.queue == queue {
             return;
         }
-        row.queue = queue;
+        let was_waiting = std::mem::replace(&mut row.queue, queue) != Queue::None;
         let number = row.lane;
         let lane = &mut self.lanes[number];
+        if !was_waiting {
+            lane.backlog.enter(key);
+        }
         let item = Item {
             generation: self.generation,
             key: Arc::clone(key),
@@ -259,6 +270,17 @@ impl Plan {
         lane.push(queue, item);
         if !std::mem::replace(&mut lane.is_waiting, true) {
             self.turns.push_back(number);
+        }
+    }
+}
+
+impl Row {
+    /// Makes it the key of `lane`.
+    fn hand_over(&mut self, key: &str, lane: usize, lanes: &[Lane]) {
+        let former = std::mem::replace(&mut self.lane, lane);
+        if former != lane && self.queue != Queue::None {
+            lanes[former].backlog.leave(key);
+            lanes[lane].backlog.enter(key);
         }
     }
 }

@@ -11,14 +11,16 @@ use etcd_client::{Client, Error, Event, EventType, LeaseClient, WatchFilterType}
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::plan::{Plan, Step};
 use super::{Command, Options, Progress};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::follower::{Span, covers, open_watch};
+use crate::measures::Operation;
 use crate::store::{Loss, Store};
-use access::{Landed, Landing, Meddling, list, write};
+use access::{Landed, Landing, Meddling, list, write, write_local};
 
 /// Transactions on their way to a store elsewhere: enough to hide a round trip of some milliseconds,
 /// and few enough that a slow store is not buried.
@@ -57,14 +59,20 @@ enum Stepped {
 
 /// Why a connection, or all writing, is over.
 enum End {
-    Lost(String),
+    Lost(Loss),
     /// The owner is gone.
     Stopped,
 }
 
+impl End {
+    fn told(reason: impl Into<String>) -> Self {
+        Self::Lost(Loss::told(reason.into()))
+    }
+}
+
 impl From<Error> for End {
     fn from(error: Error) -> Self {
-        Self::Lost(Loss::of(&error).reason)
+        Self::Lost(Loss::of(&error))
     }
 }
 
@@ -93,7 +101,7 @@ impl Session {
         let mut backoff = Backoff::new(link.backoff_min, link.backoff_max);
         loop {
             let Err(end) = self.connection().await;
-            let End::Lost(problem) = end else {
+            let End::Lost(Loss { reason, silent }) = end else {
                 return;
             };
 
@@ -101,12 +109,13 @@ impl Session {
                 backoff.reset();
             }
             self.losses = self.losses.wrapping_add(1);
-            tracing::debug!(problem, "lost the store");
+            self.options.measures.given_up(silent);
+            tracing::debug!(reason, silent, "lost the store");
             self.progress.send_modify(|it| {
                 it.connected = false;
-                it.problem = Some(problem);
+                it.problem = Some(reason);
             });
-            let pause = sleep(backoff.pause(rand::random()));
+            let pause = sleep(backoff.pause(chance::fraction()));
             if self.take_commands_until(pause).await.is_err() {
                 return;
             }
@@ -119,14 +128,15 @@ impl Session {
         let store = self.store.clone();
         let connecting = store.connect_beginning_at(self.losses, &link);
         let client = self.take_commands_until(connecting).await?;
-        let client = client.map_err(|it| End::Lost(it.reason))?;
+        let client = client.map_err(End::Lost)?;
 
         let probe_key = self
             .spans
             .first()
             .map_or_else(|| vec![0], |it| it.start().to_vec());
         tokio::select! {
-            loss = store.silence(&client, &probe_key, &link) => Err(End::Lost(loss.reason)),
+            biased;
+            loss = store.silence(&client, &probe_key, &link) => Err(End::Lost(loss)),
             result = self.write(client.clone()) => result,
         }
     }
@@ -211,18 +221,21 @@ impl Session {
             Step::Idle => return Ok(Stepped::Not),
             Step::Grant => {
                 let ttl = i64::try_from(self.options.lease_ttl.as_secs()).unwrap_or(i64::MAX);
-                let lease = client.lease_grant(ttl, None).await?.id();
-                self.plan.handle_granted(lease);
+                let ongoing = self.options.measures.begin(Operation::AcquireLease, []);
+                let asked = Instant::now();
+                let lease = client.lease_grant(ttl, None).await;
+                ongoing.end(asked.elapsed(), lease.is_ok());
+                self.plan.handle_granted(lease?.id());
             }
             Step::Write { number, operations } => match &self.store {
                 Store::Local(local) => {
-                    let operations = operations.into_iter().map(Into::into).collect();
-                    let written = local.write(operations).await;
-                    let revision = written.map_err(|it| End::Lost(it.message().to_owned()))?;
-                    self.plan.handle_written(number, revision);
+                    let written = write_local(local, operations, &self.options.measures).await;
+                    self.plan.handle_written(number, written?);
                 }
-                Store::Etcd(_) => {
-                    return Ok(Stepped::Started(write(client, number, &operations)));
+                Store::Etcd(_) | Store::Via(_) => {
+                    let measures = &self.options.measures;
+                    let landing = write(client, number, &operations, measures);
+                    return Ok(Stepped::Started(landing));
                 }
             },
         }
@@ -293,6 +306,7 @@ impl Session {
         let mut future = pin!(future);
         loop {
             tokio::select! {
+                biased;
                 output = &mut future => return Ok(output),
                 command = self.commands.recv() => self.handle_command(command, None).await?,
             }
@@ -303,7 +317,7 @@ impl Session {
         let known = self.plan.leases().count();
         let alive = self.living_leases(leases).await?;
         if alive.len() < known {
-            return Err(End::Lost("a lease ended before its time".into()));
+            return Err(End::told("a lease ended before its time"));
         }
         Ok(())
     }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use etcd_client::{
     Client, EventType, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
+use lab::free_address;
 use rand::Rng as _;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::process::{HANG, Process, connect, free_address, random};
+use crate::process::{HANG, Process, connect, random};
 
 const ROUNDS: usize = 12;
 const WRITERS: usize = 6;

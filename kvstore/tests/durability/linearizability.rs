@@ -11,12 +11,13 @@ use etcd_client::{
     TxnOpResponse,
 };
 use kvstore::server::StorageOptions;
+use lab::free_address;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use tokio::time::{sleep, timeout};
 
 use crate::checker::{Operation, Reply, Request, is_linearizable};
-use crate::process::{HANG, Process, connect, fork, free_address, random, serve};
+use crate::process::{HANG, Process, connect, fork, random, serve};
 
 const CLIENTS: usize = 6;
 const KEYS: u64 = 6;

@@ -128,11 +128,6 @@ pub(crate) async fn connect(address: SocketAddr) -> Client {
     tokio::time::timeout(HANG, attempts).await.unwrap()
 }
 
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A new seed for each run, or the one in `DURABILITY_SEED`.
 pub(crate) fn random(test: &str) -> SmallRng {
     let seed = std::env::var_os("DURABILITY_SEED").map_or_else(rand::random, |it| {

@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use etcd_client::{Client, PutOptions};
 use kvstore::server::{Options, Server, StorageOptions};
+use lab::free_address;
 
-use crate::process::{connect, free_address, serve};
+use crate::process::{connect, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn begins_with_what_a_snapshot_holds() {
@@ -161,6 +162,7 @@ fn etcdctl(address: SocketAddr, arguments: &str) -> Output {
     Command::new("/usr/bin/etcdctl")
         .env("ETCDCTL_API", "3")
         .arg(format!("--endpoints={address}"))
+        .args(["--dial-timeout=30s", "--command-timeout=30s"])
         .args(arguments.split(' '))
         .output()
         .expect("Debian's etcd-client package is needed")

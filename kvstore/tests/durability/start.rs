@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use kvstore::server::{Compaction, Options, Server, StartError, StorageOptions};
+use lab::free_address;
 use tokio::time::sleep;
 
-use crate::process::{HANG, Process, connect, free_address, serve};
+use crate::process::{HANG, Process, connect, serve};
 
 #[tokio::test]
 async fn shares_its_directory_with_no_other_process() {

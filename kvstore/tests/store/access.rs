@@ -37,7 +37,11 @@ async fn lets_a_peer_follow_what_its_role_permits(kind: Kind) {
     let (sender, mut updates) = mpsc::channel(16);
     let names = [CONFIG, "cilium/state/", "cilium/synced/alpha/"];
     let names = names.map(str::to_owned).to_vec();
-    let follower = Follower::new(cluster.store("remote"), names, Options::default());
+    let options = Options {
+        link: patient(),
+        ..Options::default()
+    };
+    let follower = Follower::new(cluster.store("remote"), names, options);
     tokio::spawn(follower.run(sender));
     let mut next = async || timeout(HANG, updates.recv()).await.unwrap().unwrap();
 

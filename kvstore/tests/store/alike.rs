@@ -1,12 +1,12 @@
 //! Debian's etcdctl against both servers: the same commands print the same.
 
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use crate::support::{Kind, Running};
+use crate::support::{Kind, Running, etcdctl};
 
-/// Commands in their order. `LEASE` stands for the lease that was granted last; what follows `<<` is
-/// typed in.
+/// Commands in their order. `LEASE` stands for the lease that was granted last, `SELF` for the only
+/// member, `FILE` for a file that does not exist yet; what follows `<<` is typed in.
 const COMMANDS: &str = r#"
 put a/1 one
 put a/2 two
@@ -123,11 +123,25 @@ member remove nonsense
 member update 1234 --peer-urls=http://127.0.0.1:1
 member update 1234
 member promote 1234
+member remove SELF
+member promote SELF
+member add
+member add x
+move-leader SELF
 move-leader 1234
 move-leader nonsense
 alarm list
 alarm disarm
+alarm disarm -w json
 defrag
+endpoint hashkv
+endpoint hashkv -w json
+snapshot save
+snapshot save /nonexistent/file
+snapshot status FILE
+snapshot save FILE
+check nonsense
+check perf --load=nonsense
 lock name echo locked
 version
 get a/1 --command-timeout=0s
@@ -158,11 +172,18 @@ fn etcdctl_prints_the_same_with_both() {
 /// Each command with what it printed and how it ended.
 fn transcript(server: &Running) -> Vec<String> {
     let address = server.address();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("snapshot").display().to_string();
+    let members = String::from_utf8(run(address, "member list", "").stdout).unwrap();
+    let member = members.split(',').next().unwrap();
     let mut lease = String::from("0");
     let mut transcript = Vec::new();
     for line in COMMANDS.lines().filter(|it| !it.is_empty()) {
         let (arguments, input) = line.split_once(" << ").unwrap_or((line, ""));
-        let arguments = arguments.replace("LEASE", &lease);
+        let arguments = arguments
+            .replace("LEASE", &lease)
+            .replace("SELF", member)
+            .replace("FILE", &file);
         let output = run(address, &arguments, &input.replace('|', "\n"));
         let text = String::from_utf8_lossy(&output.stdout);
         if let Some(granted) = text.strip_prefix("lease ")
@@ -175,8 +196,8 @@ fn transcript(server: &Running) -> Vec<String> {
         transcript.push(format!(
             "{line} => {} {} {}",
             output.status.code().unwrap_or(-1),
-            mask(&text, server),
-            mask(error.unwrap_or_default(), server),
+            mask(&text, server).replace(&file, "FILE"),
+            mask(error.unwrap_or_default(), server).replace(&file, "FILE"),
         ));
     }
     transcript
@@ -185,9 +206,7 @@ fn transcript(server: &Running) -> Vec<String> {
 fn run(address: SocketAddr, arguments: &str, input: &str) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{input}\n\n")).unwrap();
-    Command::new("/usr/bin/etcdctl")
-        .env("ETCDCTL_API", "3")
-        .arg(format!("--endpoints={address}"))
+    etcdctl(address)
         .args(arguments.split(' ').map(|it| it.trim_matches('"')))
         .stdin(std::fs::File::open(file.path()).unwrap())
         .stdout(Stdio::piped())
@@ -238,6 +257,9 @@ const VARYING: &[&str] = &[
     "remaining(",
     "\"ttl\":",
     "\"TTL\" : ",
+    "\"hash\":",
+    // A checksum of the keys, each server's own.
+    "ADDRESS, ",
 ];
 
 fn mask_word(word: &str) -> &str {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::Stdio;
 
 use etcd_client::{
     Client, Error, Permission, PermissionType, RoleRevokePermissionOptions, UserAddOptions,
@@ -15,7 +15,7 @@ use kvstore::store::Store;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Kind, Running, patient};
+use crate::support::{self, Kind, Running, patient};
 
 const COMMANDS: usize = 400;
 
@@ -292,9 +292,7 @@ fn etcdctl(address: SocketAddr, line: &str) -> String {
     let arguments = arguments
         .split(' ')
         .map(|it| if it == ":" { "" } else { it });
-    let mut child = Process::new("/usr/bin/etcdctl")
-        .env("ETCDCTL_API", "3")
-        .arg(format!("--endpoints={address}"))
+    let mut child = support::etcdctl(address)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

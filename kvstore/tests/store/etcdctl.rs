@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
-use crate::support::{Embedded, HANG, eventually};
+use crate::support::{self, Embedded, HANG, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn finds_everything_it_expects_of_an_etcd() {
@@ -48,6 +48,42 @@ async fn finds_everything_it_expects_of_an_etcd() {
         fail(server.address, "get a/1 --rev=2")
             .contains("etcdserver: mvcc: required revision has been compacted")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_what_a_single_member_cannot_do() {
+    let server = Embedded::start().await;
+    let refusal = |arguments: &str| fail(server.address, arguments);
+    let members = run(server.address, "member list");
+    let own = members.split(',').next().unwrap();
+    let peer = "--peer-urls=http://127.0.0.1:1";
+
+    let adding = "adding a member is not supported by this embedded store";
+    for learner in ["", " --learner"] {
+        let text = refusal(&format!("member add other {peer}{learner}"));
+        assert!(text.contains(adding), "{text}");
+    }
+    let text = refusal(&format!("member update {own} {peer}"));
+    let updating = "updating a member is not supported by this embedded store";
+    assert!(text.contains(updating), "{text}");
+    assert_eq!(run(server.address, "member list"), members);
+
+    // Saved it can be, and begun with; what is inside is no file of etcd's.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("snapshot").display().to_string();
+    run(server.address, &format!("snapshot save {file}"));
+    let text = refusal(&format!("snapshot status {file}"));
+    assert!(text.contains("invalid database"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute, and judges the machine too"]
+async fn passes_etcds_own_check_of_performance() {
+    let server = Embedded::start().await;
+    let report = run(server.address, "check perf");
+    assert!(report.contains("PASS: Throughput"), "{report}");
+    assert!(!report.contains("FAIL"), "{report}");
+    assert_eq!(run(server.address, "get --prefix /"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,13 +218,8 @@ fn run_with_input(address: SocketAddr, arguments: &str, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The endpoint has no scheme: given one, etcdctl 3.4 makes it part of HTTP/2's `:authority` in
-/// `endpoint` and `defrag`, which HTTP libraries stricter than Go's refuse.
 fn etcdctl(address: SocketAddr, arguments: &str) -> Command {
-    let mut command = Command::new("/usr/bin/etcdctl");
-    command
-        .env("ETCDCTL_API", "3")
-        .arg(format!("--endpoints={address}"))
-        .args(arguments.split(' '));
+    let mut command = support::etcdctl(address);
+    command.args(arguments.split(' '));
     command
 }

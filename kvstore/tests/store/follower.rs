@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use etcd_client::{Client, Txn, TxnOp};
 use kvstore::follower::{Change, Follower, Options, Record, Update};
-use kvstore::store::Store;
+use kvstore::store::{Link, Store};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Embedded, Etcd, HANG, Kind, Running, Wire, store};
+use crate::support::{Embedded, Etcd, HANG, Kind, Running, SILENCE, Wire, alert, patient, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_everything_and_then_every_change_embedded() {
@@ -91,7 +91,7 @@ async fn notices_a_silent_link_and_resumes_where_it_stopped(kind: Kind) {
     let server = Running::start(kind).await;
     let mut client = server.client().await;
     let wire = Wire::to(server.address()).await;
-    let mut updates = follow(store(wire.address));
+    let mut updates = follow_by(alert(), store(wire.address));
     expect_connected_and_listed(&mut updates, 0).await;
     let first = write(&mut client, "cilium/a", "1").await;
     assert_eq!(
@@ -109,7 +109,8 @@ async fn notices_a_silent_link_and_resumes_where_it_stopped(kind: Kind) {
     let second = write(&mut client, "cilium/a", "2").await;
     let third = write(&mut client, "cilium/b", "1").await;
 
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Long enough for the next attempt to fail.
+    tokio::time::sleep(SILENCE + Duration::from_secs(1)).await;
     assert!(updates.try_recv().is_err(), "one loss is told once");
     let healed = Instant::now();
     wire.heal();
@@ -190,7 +191,7 @@ async fn lists_again_if_what_it_missed_is_compacted(kind: Kind) {
     let server = Running::start(kind).await;
     let mut client = server.client().await;
     let wire = Wire::to(server.address()).await;
-    let mut updates = follow(store(wire.address));
+    let mut updates = follow_by(alert(), store(wire.address));
     expect_connected_and_listed(&mut updates, 0).await;
     wire.cut();
     assert!(matches!(next(&mut updates).await, Update::Lost { .. }));
@@ -229,6 +230,7 @@ async fn tells_a_list_page_by_page_in_the_order_of_the_prefixes(kind: Kind) {
         page_keys: 10,
         is_paged: true,
         lists: Some(Arc::new(Semaphore::new(1))),
+        link: patient(),
         ..Options::default()
     };
     tokio::spawn(Follower::new(store(server.address()), prefixes, options).run(sender));
@@ -286,7 +288,7 @@ async fn says_why_it_cannot_connect_and_goes_on_trying() {
 async fn tells_an_end_from_silence_even_if_silence_comes_later() {
     let server = Embedded::start().await;
     let wire = Wire::to(server.address).await;
-    let mut updates = follow(store(wire.address));
+    let mut updates = follow_by(alert(), store(wire.address));
     expect_connected_and_listed(&mut updates, 0).await;
 
     server.stop().await;
@@ -308,7 +310,7 @@ async fn tells_an_end_from_silence_even_if_silence_comes_later() {
 async fn follows_the_server_in_its_own_process() {
     let server = Embedded::start().await;
     let store = Store::Local(server.local.clone());
-    let mut client = store.connect(&Options::default().link).await.unwrap();
+    let mut client = store.connect(&patient()).await.unwrap();
     let mut updates = follow(store);
     expect_connected_and_listed(&mut updates, 0).await;
 
@@ -336,11 +338,16 @@ async fn ends_when_nobody_listens() {
     timeout(HANG, running).await.unwrap().unwrap();
 }
 
-fn follow(store: Store) -> mpsc::Receiver<Update> {
+pub(crate) fn follow(store: Store) -> mpsc::Receiver<Update> {
+    follow_by(patient(), store)
+}
+
+fn follow_by(link: Link, store: Store) -> mpsc::Receiver<Update> {
     let (sender, receiver) = mpsc::channel(4);
     let prefixes = vec!["cilium/".into(), "causeway/".into()];
     // Small pages, so that lists have several.
     let options = Options {
+        link,
         page_keys: 10,
         ..Options::default()
     };
@@ -348,14 +355,17 @@ fn follow(store: Store) -> mpsc::Receiver<Update> {
     receiver
 }
 
-async fn next(updates: &mut mpsc::Receiver<Update>) -> Update {
+pub(crate) async fn next(updates: &mut mpsc::Receiver<Update>) -> Update {
     timeout(HANG, updates.recv())
         .await
         .expect("no update comes")
         .unwrap()
 }
 
-async fn expect_connected_and_listed(updates: &mut mpsc::Receiver<Update>, count: usize) {
+pub(crate) async fn expect_connected_and_listed(
+    updates: &mut mpsc::Receiver<Update>,
+    count: usize,
+) {
     let update = next(updates).await;
     assert!(matches!(update, Update::Connected { .. }), "{update:?}");
     let Update::Listed(records) = next(updates).await else {

@@ -6,7 +6,7 @@ use etcd_client::proto::PbWatchResponse;
 use etcd_client::{Client, ConnectOptions, Txn, TxnOp, WatchFilterType, WatchOptions, WatchStream};
 use tokio::time::timeout;
 
-use crate::support::{Kind, Running};
+use crate::support::{HANG, Kind, Running};
 
 /// Silence after which nothing more is expected; etcd looks after slow watches every 100 ms.
 const SILENCE: Duration = Duration::from_millis(600);
@@ -39,13 +39,38 @@ async fn creates_watches_as_etcd_does() {
         ("nothing", "", all().with_filters([no_puts, no_deletes])),
         ("progress", "a", from(7).with_progress_notify()),
     ];
-    let (ours, theirs) = tokio::join!(
-        stories(Kind::Embedded, &watches),
-        stories(Kind::Etcd, &watches)
-    );
-    for ((what, ..), (ours, theirs)) in watches.iter().zip(ours.into_iter().zip(theirs)) {
-        assert_eq!(ours, theirs, "{what}");
+    let mut both = [
+        Side::start(Kind::Embedded, &watches).await,
+        Side::start(Kind::Etcd, &watches).await,
+    ];
+    let check = async |both: &mut [Side; 2], chapter: &str| {
+        listen(both, chapter).await;
+        for ((what, ..), (ours, theirs)) in watches.iter().zip(pairs(both)) {
+            assert_eq!(ours, theirs, "{what}: {chapter}");
+        }
+    };
+
+    check(&mut both, "past").await;
+    for side in &mut both {
+        for number in HEAD + 1..=HEAD + 4 {
+            write(&mut side.client, number).await;
+        }
     }
+    check(&mut both, "writes").await;
+    for stream in both.iter_mut().flat_map(|it| &mut it.streams) {
+        stream.request_progress().await.unwrap();
+    }
+    check(&mut both, "progress").await;
+    for side in &mut both {
+        for (stream, story) in side.streams.iter_mut().zip(&side.stories) {
+            // etcd confirms the end of some watches twice.
+            if !story.iter().any(|it| it.contains("canceled true")) {
+                stream.cancel(999).await.unwrap();
+                stream.cancel(0).await.unwrap();
+            }
+        }
+    }
+    check(&mut both, "cancel").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +94,7 @@ async fn sends_large_responses_in_fragments_as_etcd_does() {
             .watch("k", Some(options.clone().with_fragment()))
             .await
             .unwrap();
-        let responses = collect(&mut watch).await;
+        let responses = collect_events(&mut watch, 14).await;
         let parts: Vec<(usize, bool)> = responses
             .iter()
             .map(|it| (it.events.len(), it.fragment))
@@ -82,58 +107,77 @@ async fn sends_large_responses_in_fragments_as_etcd_does() {
             .watch("k", Some(options))
             .await
             .unwrap();
-        let responses = collect(&mut whole).await;
+        let responses = collect_events(&mut whole, 14).await;
         assert_eq!((responses.len(), responses[1].events.len()), (2, 14));
     }
     assert_eq!(lengths[0], lengths[1]);
     assert_eq!(lengths[0].len(), 3, "{lengths:?}");
 }
 
-/// What each watch says of the past, then of four more writes, then to a progress request, and to
-/// being cancelled if it is not yet.
-async fn stories(kind: Kind, watches: &[(&str, &str, WatchOptions)]) -> Vec<Vec<String>> {
-    let server = Running::start(kind).await;
-    let require_leader = ConnectOptions::new().with_require_leader(true);
-    let endpoint = server.address().to_string();
-    let mut client = Client::connect([endpoint], Some(require_leader))
-        .await
-        .unwrap();
-    for number in 2..=HEAD {
-        write(&mut client, number).await;
-    }
-    client.compact(COMPACTED, None).await.unwrap();
-    let mut streams = Vec::new();
-    for (_, key, options) in watches {
-        streams.push(client.watch(*key, Some(options.clone())).await.unwrap());
-    }
-
-    let mut stories = vec![Vec::new(); watches.len()];
-    tell(&mut streams, &mut stories, "past").await;
-    for number in HEAD + 1..=HEAD + 4 {
-        write(&mut client, number).await;
-    }
-    tell(&mut streams, &mut stories, "writes").await;
-    for stream in &mut streams {
-        stream.request_progress().await.unwrap();
-    }
-    tell(&mut streams, &mut stories, "progress").await;
-    for (stream, story) in streams.iter_mut().zip(&stories) {
-        // etcd confirms the end of some watches twice.
-        if !story.iter().any(|it| it.contains("canceled true")) {
-            stream.cancel(999).await.unwrap();
-            stream.cancel(0).await.unwrap();
-        }
-    }
-    tell(&mut streams, &mut stories, "cancel").await;
-    stories
+/// One server with a stream for each watch, and what the watches have said.
+struct Side {
+    client: Client,
+    streams: Vec<WatchStream>,
+    stories: Vec<Vec<String>>,
+    _server: Running,
 }
 
-async fn tell(streams: &mut [WatchStream], stories: &mut [Vec<String>], chapter: &str) {
-    let told = futures_util::future::join_all(streams.iter_mut().map(collect)).await;
-    for (story, responses) in stories.iter_mut().zip(told) {
+impl Side {
+    async fn start(kind: Kind, watches: &[(&str, &str, WatchOptions)]) -> Self {
+        let server = Running::start(kind).await;
+        let require_leader = ConnectOptions::new().with_require_leader(true);
+        let endpoint = server.address().to_string();
+        let mut client = Client::connect([endpoint], Some(require_leader))
+            .await
+            .unwrap();
+        for number in 2..=HEAD {
+            write(&mut client, number).await;
+        }
+        client.compact(COMPACTED, None).await.unwrap();
+        let mut streams = Vec::new();
+        for (_, key, options) in watches {
+            streams.push(client.watch(*key, Some(options.clone())).await.unwrap());
+        }
+        Self {
+            client,
+            stories: vec![Vec::new(); streams.len()],
+            streams,
+            _server: server,
+        }
+    }
+}
+
+/// Listens until both sides have fallen silent and tell the same, or still do not after a long time.
+async fn listen(both: &mut [Side; 2], chapter: &str) {
+    for story in both.iter_mut().flat_map(|it| &mut it.stories) {
         story.push(chapter.to_owned());
+    }
+    let same = async {
+        loop {
+            let [ours, theirs] = both.each_mut();
+            let told = tokio::join!(tell(ours), tell(theirs));
+            if told == (0, 0) && pairs(both).all(|(ours, theirs)| ours == theirs) {
+                return;
+            }
+        }
+    };
+    // If they differ to the end, the comparison says where.
+    let _different = timeout(HANG, same).await;
+}
+
+/// Adds to the stories what comes until there is silence; returns how much that was.
+async fn tell(side: &mut Side) -> usize {
+    let told = futures_util::future::join_all(side.streams.iter_mut().map(collect)).await;
+    let mut count = 0;
+    for (story, responses) in side.stories.iter_mut().zip(told) {
+        count += responses.len();
         story.extend(lines(responses));
     }
+    count
+}
+
+fn pairs(both: &[Side; 2]) -> impl Iterator<Item = (&Vec<String>, &Vec<String>)> {
+    both[0].stories.iter().zip(&both[1].stories)
 }
 
 async fn write(client: &mut Client, number: i64) {
@@ -143,6 +187,18 @@ async fn write(client: &mut Client, number: i64) {
     } else {
         client.put(key, number.to_string(), None).await.unwrap();
     }
+}
+
+/// All of so many events, and whatever else comes.
+async fn collect_events(watch: &mut WatchStream, count: usize) -> Vec<PbWatchResponse> {
+    let mut responses: Vec<PbWatchResponse> = Vec::new();
+    while responses.iter().map(|it| it.events.len()).sum::<usize>() < count {
+        let message = timeout(HANG, watch.message()).await;
+        let message = message.expect("an event is missing").unwrap();
+        responses.push(message.unwrap().0);
+    }
+    responses.extend(collect(watch).await);
+    responses
 }
 
 async fn collect(watch: &mut WatchStream) -> Vec<PbWatchResponse> {

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use etcd_client::{Client, Error, WatchOptions};
 use kvstore::server::{Limits, Options};
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Embedded, HANG, Kind, Running, eventually, loopback, options, store};
+use crate::support::{
+    Embedded, HANG, Kind, Running, client, eventually, loopback, options, patient,
+};
 use crate::tls::Files;
 
 const TOO_MANY: (Code, &str) = (Code::ResourceExhausted, "etcdserver: too many requests");
@@ -54,7 +56,7 @@ async fn counts_connections_of_one_address() {
         ..Limits::default()
     })
     .await;
-    let mut first = client(&server).await;
+    let mut first = client(server.address).await;
     first.put("key", "", None).await.unwrap();
     let _second = TcpStream::connect(server.address).await.unwrap();
 
@@ -83,9 +85,9 @@ async fn slows_a_user_down_to_its_rate() {
         ..Limits::default()
     })
     .await;
-    let mut remote = client(&server).await;
+    let mut remote = client(server.address).await;
     let mut local = Store::Local(server.local.clone())
-        .connect(&Link::default())
+        .connect(&patient())
         .await
         .unwrap();
 
@@ -107,7 +109,7 @@ async fn bounds_watches_and_streams() {
         ..Limits::default()
     })
     .await;
-    let mut client = client(&server).await;
+    let mut client = client(server.address).await;
     let mut first = client.watch("a", None).await.unwrap();
     assert!(first.message().await.unwrap().unwrap().created());
     first.watch("b", None).await.unwrap();
@@ -148,7 +150,7 @@ async fn bounds_leases() {
         ..Limits::default()
     })
     .await;
-    let mut client = client(&server).await;
+    let mut client = client(server.address).await;
     let lease = client.lease_grant(60, None).await.unwrap().id();
     client.lease_grant(60, None).await.unwrap();
 
@@ -188,13 +190,6 @@ async fn start(limits: Limits) -> Embedded {
         ..options(loopback(0))
     })
     .await
-}
-
-async fn client(server: &Embedded) -> Client {
-    store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap()
 }
 
 fn code(error: Error) -> (Code, String) {

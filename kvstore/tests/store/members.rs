@@ -9,14 +9,15 @@ use std::process::{Child, Command, Stdio};
 use etcd_client::GetOptions;
 use kvstore::config::EtcdConfig;
 use kvstore::follower::{self, Change as Seen, Follower, Update};
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 use kvstore::writer::{self, Writer};
+use lab::free_address;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use topology::diff::Change;
 
-use crate::support::{HANG, eventually, free_address};
+use crate::support::{HANG, eventually, patient};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn goes_on_when_a_member_dies_under_load() {
@@ -34,7 +35,7 @@ async fn goes_on_when_a_member_dies_under_load() {
         let (sender, updates) = mpsc::channel(16);
         let (store, options) = (members.store(first), follower::Options::default());
         tokio::spawn(Follower::new(store, vec!["own/".into()], options).run(sender));
-        views.push(tokio::spawn(follow_until(updates, 40)));
+        views.push(tokio::spawn(follow_to_the_end(updates)));
     }
 
     let mut generation = 0;
@@ -53,35 +54,34 @@ async fn goes_on_when_a_member_dies_under_load() {
     }
     let settled = timeout(HANG, writer.settled(generation)).await;
     settled.expect("the writer goes on with another member");
-
-    let stored = members.read().await;
-    assert_eq!(stored, desired);
+    desired.insert(END.to_owned(), Vec::new());
+    writer.apply(vec![Change::Put(END.into(), [].into())]).await;
     for view in views {
         let (view, lists) = timeout(HANG, view).await.unwrap().unwrap();
         assert_eq!(view, desired);
         assert_eq!(lists, 1, "it resumed where it stopped");
     }
+
+    let stored = members.read().await;
+    assert_eq!(stored, desired);
 }
 
-/// What a follower has seen once the key 0 has the value of `last_round` and nothing more comes, and
-/// how many lists it got.
-async fn follow_until(
+/// What is written last.
+const END: &str = "own/end";
+
+/// What a follower has seen when the end comes, and how many lists it got.
+async fn follow_to_the_end(
     mut updates: mpsc::Receiver<Update>,
-    last_round: usize,
 ) -> (BTreeMap<String, Vec<u8>>, usize) {
     let mut view = BTreeMap::new();
     let mut lists = 0;
-    let (last_key, last_value) = record(0, last_round);
-    let quiet = std::time::Duration::from_secs(2);
-    loop {
-        let is_last = view.get(&last_key) == Some(&last_value);
-        let limit = if is_last { quiet } else { HANG };
-        match timeout(limit, updates.recv()).await {
-            Ok(Some(Update::Listed(records))) => {
+    while !view.contains_key(END) {
+        match timeout(HANG, updates.recv()).await.expect("no update") {
+            Some(Update::Listed(records)) => {
                 lists += 1;
                 view = records.into_iter().map(|it| (it.key, it.value)).collect();
             }
-            Ok(Some(Update::Changed(changes))) => {
+            Some(Update::Changed(changes)) => {
                 for change in changes {
                     match change {
                         Seen::Put(it) => drop(view.insert(it.key, it.value)),
@@ -89,12 +89,11 @@ async fn follow_until(
                     }
                 }
             }
-            Ok(Some(Update::Connected { .. } | Update::Lost { .. } | Update::Page(_))) => (),
-            Ok(None) => panic!("the follower ended"),
-            Err(_) if is_last => return (view, lists),
-            Err(_) => panic!("the last change never came"),
+            Some(Update::Connected { .. } | Update::Lost { .. } | Update::Page(_)) => (),
+            None => panic!("the follower ended"),
         }
     }
+    (view, lists)
 }
 
 fn record(number: usize, round: usize) -> (String, Vec<u8>) {
@@ -140,7 +139,7 @@ impl Members {
         };
         for first in 0..3 {
             eventually("every member answers", async || {
-                let client = members.store(first).connect(&Link::default()).await;
+                let client = members.store(first).connect(&patient()).await;
                 match client {
                     Ok(mut client) => client.get("ready", None).await.is_ok(),
                     Err(_) => false,
@@ -165,7 +164,7 @@ impl Members {
     }
 
     async fn read(&self) -> BTreeMap<String, Vec<u8>> {
-        let client = self.store(1).connect(&Link::default()).await.unwrap();
+        let client = self.store(1).connect(&patient()).await.unwrap();
         let mut kv = client.kv_client().max_decoding_message_size(64 << 20);
         let options = GetOptions::new().with_prefix();
         let found = kv.get("own/", Some(options)).await.unwrap();

@@ -5,13 +5,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use etcd_client::{
-    CampaignResponse, Client, LeaderKey, LockOptions, ProclaimOptions, ResignOptions,
+    CampaignResponse, Client, LeaderKey, LockOptions, ProclaimOptions, PutOptions, ResignOptions,
+    Txn, TxnOp,
 };
+use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
-use crate::support::{Embedded, HANG, Kind, Running, eventually};
+use crate::support::{Embedded, HANG, Kind, Running, etcdctl, eventually};
 
 /// Long enough for something to go wrong.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -122,6 +124,75 @@ async fn elects_as_etcd_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn observers_see_all_that_is_proclaimed() {
+    for kind in [Kind::Embedded, Kind::Etcd] {
+        let server = Running::start(kind).await;
+        let mut client = server.client().await;
+        let lease = client.lease_grant(60, None).await.unwrap().id();
+        let leader = client.campaign("name", "first", lease).await.unwrap();
+        let mut observed = client.observe("name").await.unwrap();
+        let first = timeout(HANG, observed.message()).await.unwrap().unwrap();
+        assert_eq!(first.unwrap().kv().unwrap().value(), b"first");
+
+        // At once, so that most are replaced before anybody can look.
+        let proclamations = (0..200).map(|number: u32| {
+            let (mut client, leader) = (client.clone(), key(&leader));
+            let options = ProclaimOptions::new().with_leader(leader);
+            async move {
+                let value = number.to_string();
+                let done = client.proclaim(value.clone(), Some(options)).await.unwrap();
+                (done.header().unwrap().revision(), value.into_bytes())
+            }
+        });
+        let mut proclaimed = join_all(proclamations).await;
+        proclaimed.sort();
+
+        let mut seen = Vec::new();
+        while seen.len() < proclaimed.len() {
+            let response = timeout(HANG, observed.message()).await.unwrap().unwrap();
+            let response = response.expect("the stream goes on");
+            let kv = response.kv().unwrap();
+            seen.push((kv.mod_revision(), kv.value().to_vec()));
+        }
+        assert_eq!(seen, proclaimed, "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observers_see_leaders_that_are_gone_before_they_look() {
+    let server = Running::start(Kind::Embedded).await;
+    let mut client = server.client().await;
+    let mut observed = client.observe("name").await.unwrap();
+    let mut key_of = async |value: &str| {
+        let lease = client.lease_grant(60, None).await.unwrap().id();
+        let key = format!("name/{lease:x}");
+        (PutOptions::new().with_lease(lease), key, value.to_owned())
+    };
+    let (first, second) = (key_of("first").await, key_of("second").await);
+    let (last, other) = (key_of("last").await, key_of("other").await);
+    let put = |it: &(PutOptions, String, String)| {
+        TxnOp::put(it.1.as_str(), it.2.as_str(), Some(it.0.clone()))
+    };
+    let delete = |it: &(PutOptions, String, String)| TxnOp::delete(it.1.as_str(), None);
+    let steps = [
+        vec![put(&first)],
+        vec![put(&second)],
+        vec![delete(&first), put(&other)],
+        vec![delete(&second), put(&last)],
+        vec![delete(&other)],
+    ];
+    for step in steps {
+        client.txn(Txn::new().and_then(step)).await.unwrap();
+    }
+
+    for expected in ["first", "second", "other", "last"] {
+        let response = timeout(HANG, observed.message()).await.unwrap().unwrap();
+        let response = response.expect("the stream goes on");
+        assert_eq!(response.kv().unwrap().value_str().unwrap(), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn elects_together_with_clients_that_do_it_by_themselves() {
     let server = Embedded::start().await;
     let mut client = Client::connect([server.address.to_string()], None)
@@ -157,9 +228,7 @@ fn key(response: &CampaignResponse) -> LeaderKey {
 }
 
 fn run(address: SocketAddr, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = tokio::process::Command::new("/usr/bin/etcdctl")
-        .env("ETCDCTL_API", "3")
-        .arg(format!("--endpoints={address}"))
+    let mut child = tokio::process::Command::from(etcdctl(address))
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use kvstore::config::EtcdConfig;
 use kvstore::server::{Options, Server};
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 
-use crate::support::{eventually, loopback, options};
+use crate::support::{eventually, loopback, options, patient};
 use crate::tls::Files;
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn uses_new_files_without_a_restart_and_keeps_the_old_if_they_are_broken()
             files.shown()
         );
         let config = EtcdConfig::parse(&text, Path::new("test")).unwrap();
-        match Store::Etcd(config).connect(&Link::default()).await {
+        match Store::Etcd(config).connect(&patient()).await {
             Ok(mut client) => client.get("key", None).await.is_ok(),
             Err(_) => false,
         }
@@ -50,6 +50,9 @@ async fn uses_new_files_without_a_restart_and_keeps_the_old_if_they_are_broken()
     .await;
     assert!(works("ca", "client").await, "the former files stay in use");
     assert_eq!(vitals.certificate_expiry_seconds(), Some(expiry));
+    let problem = vitals.certificate_problem().unwrap();
+    assert!(problem.contains("must be PEM files"), "{problem}");
+    let former = vitals.certificate().unwrap();
 
     for (from, to) in [
         ("new-server.crt", "server.crt"),
@@ -64,5 +67,7 @@ async fn uses_new_files_without_a_restart_and_keeps_the_old_if_they_are_broken()
     .await;
     assert!(!works("ca", "client").await, "the former CA counts no more");
     assert_eq!(vitals.certificate_reload_failures(), 1, "told once");
+    assert_eq!(vitals.certificate_problem(), None);
+    assert_ne!(vitals.certificate(), Some(former));
     serving.abort();
 }

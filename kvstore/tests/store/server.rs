@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, GetOptions, PutOptions, WatchOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions, PutOptions, WatchFilterType, WatchOptions};
 use kvstore::server::Server;
 use kvstore::store::{Link, Store};
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{Embedded, HANG, eventually, loopback, options, store};
+use crate::support::{Embedded, HANG, client, eventually, loopback, options, patient};
 
 #[tokio::test]
 async fn says_which_address_is_taken_and_what_to_do() {
@@ -30,12 +31,9 @@ async fn says_which_address_is_taken_and_what_to_do() {
 #[tokio::test]
 async fn answers_every_request_with_the_same_identity() {
     let server = Embedded::start().await;
-    let mut remote = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut remote = client(server.address).await;
     let mut local = Store::Local(server.local.clone())
-        .connect(&Link::default())
+        .connect(&patient())
         .await
         .unwrap();
 
@@ -79,10 +77,7 @@ async fn answers_every_request_with_the_same_identity() {
 async fn is_a_new_cluster_after_every_start() {
     let cluster_id = async || {
         let server = Embedded::start().await;
-        let mut client = store(server.address)
-            .connect(&Link::default())
-            .await
-            .unwrap();
+        let mut client = client(server.address).await;
         client
             .status()
             .await
@@ -98,10 +93,7 @@ async fn is_a_new_cluster_after_every_start() {
 #[tokio::test]
 async fn serves_large_answers_in_pages_or_at_once() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     for number in 0..1_200 {
         client
             .put(format!("key/{number:04}"), vec![b'x'; 8 << 10], None)
@@ -131,20 +123,18 @@ async fn serves_large_answers_in_pages_or_at_once() {
 #[tokio::test]
 async fn deletes_keys_when_their_lease_ends() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
+    let mut client = client(server.address).await;
+    let only_deletes = WatchOptions::new().with_filters([WatchFilterType::NoPut]);
+    let mut watch = client
+        .watch("leased", Some(only_deletes.with_prev_key()))
         .await
         .unwrap();
-    let lease = client.lease_grant(2, None).await.unwrap().id();
+    assert!(watch.message().await.unwrap().unwrap().created());
+    let lease = client.lease_grant(3, None).await.unwrap().id();
     client
         .put("leased", "", Some(PutOptions::new().with_lease(lease)))
         .await
         .unwrap();
-    let mut watch = client
-        .watch("leased", Some(WatchOptions::new().with_prev_key()))
-        .await
-        .unwrap();
-    assert!(watch.message().await.unwrap().unwrap().created());
 
     let message = timeout(HANG, watch.message())
         .await
@@ -164,21 +154,19 @@ async fn deletes_keys_when_their_lease_ends() {
 #[tokio::test]
 async fn keeps_keys_as_long_as_their_lease_is_renewed() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
-    let lease = client.lease_grant(2, None).await.unwrap().id();
+    let mut client = client(server.address).await;
+    let lease = client.lease_grant(5, None).await.unwrap().id();
     client
         .put("leased", "", Some(PutOptions::new().with_lease(lease)))
         .await
         .unwrap();
     let (mut keeper, mut answers) = client.lease_keep_alive(lease).await.unwrap();
 
-    for _ in 0..6 {
+    // Well beyond its end, and each time well before it.
+    for _ in 0..14 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         keeper.keep_alive().await.unwrap();
-        assert_eq!(answers.message().await.unwrap().unwrap().ttl(), 2);
+        assert_eq!(answers.message().await.unwrap().unwrap().ttl(), 5);
     }
 
     assert_eq!(client.get("leased", None).await.unwrap().count(), 1);
@@ -220,10 +208,7 @@ async fn answers_plain_http_for_health_and_version() {
 #[tokio::test]
 async fn shows_metrics_under_etcds_names() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     client.put("key", "value", None).await.unwrap();
     client.put("", "value", None).await.unwrap_err();
     let mut watch = client.watch("key", None).await.unwrap();
@@ -250,10 +235,40 @@ async fn shows_metrics_under_etcds_names() {
 }
 
 #[tokio::test]
+async fn lends_its_numbers_to_the_metrics_of_its_process() {
+    let mut registry = Registry::default();
+    let server = Server::bind(options(loopback(0))).await.unwrap();
+    server.vitals().register(&mut registry);
+    let scrape = || {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        page
+    };
+
+    let local = Store::Local(server.local());
+    let mut client = local.connect(&Link::default()).await.unwrap();
+    client.put("key", "value", None).await.unwrap();
+    let page = scrape();
+
+    for line in [
+        "# TYPE etcd_debugging_mvcc_current_revision gauge",
+        "etcd_debugging_mvcc_current_revision 2",
+        "# TYPE causeway_kvstore_refused_connections counter",
+        "causeway_kvstore_refused_connections_total 0",
+        "causeway_kvstore_refused_requests_total 0",
+        "causeway_kvstore_certificate_reload_failures_total 0",
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is not in {page}");
+    }
+    drop(server);
+    assert_eq!(scrape(), "# EOF\n", "it holds no server that ended");
+}
+
+#[tokio::test]
 async fn ends_streams_and_connections_when_it_stops() {
     let server = Embedded::start().await;
     let address = server.address;
-    let mut client = store(address).connect(&Link::default()).await.unwrap();
+    let mut client = client(address).await;
     let mut watch = client.watch("key", None).await.unwrap();
     assert!(watch.message().await.unwrap().unwrap().created());
 
@@ -272,10 +287,7 @@ async fn survives_a_peer_that_says_nothing() {
     let server = Embedded::start().await;
     let _silent = TcpStream::connect(server.address).await.unwrap();
 
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
 
     client.put("key", "value", None).await.unwrap();
     assert_ne!(loopback(0), server.address);

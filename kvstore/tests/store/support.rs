@@ -1,5 +1,6 @@
 //! Servers to test against, and a link between them and a client that can be cut.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,7 @@ use etcd_client::Client;
 use kvstore::config::EtcdConfig;
 use kvstore::server::{Local, Options, Server};
 use kvstore::store::{Link, Store};
+use lab::free_address;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,10 +21,23 @@ use tokio::task::JoinHandle;
 /// Generous: exceeding it means that something hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
-/// For tests that measure nothing: on a busy machine even a login can take long.
+/// For tests that cut no link: on a busy machine even a login or a probe can take long.
 pub(crate) fn patient() -> Link {
     Link {
         connect_timeout: HANG,
+        probe_timeout: HANG,
+        ..Link::default()
+    }
+}
+
+/// For tests that cut links: how long silence lasts until it counts as a loss. Shorter, a busy machine
+/// would pass for a cut link.
+pub(crate) const SILENCE: Duration = Duration::from_secs(4);
+
+pub(crate) fn alert() -> Link {
+    Link {
+        connect_timeout: SILENCE,
+        probe_timeout: SILENCE,
         ..Link::default()
     }
 }
@@ -64,10 +79,7 @@ impl Running {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        store(self.address())
-            .connect(&Link::default())
-            .await
-            .unwrap()
+        client(self.address()).await
     }
 
     /// Starts again on the same address, and remembers nothing.
@@ -89,7 +101,8 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     pub(crate) async fn start() -> Self {
-        Self::start_with(options(loopback(0))).await
+        // Where it may start again.
+        Self::start_with(options(free_address())).await
     }
 
     pub(crate) async fn start_with(options: Options) -> Self {
@@ -135,7 +148,7 @@ pub(crate) struct Etcd {
 
 impl Etcd {
     pub(crate) async fn start() -> Self {
-        Self::start_on(free_address(), free_address()).await
+        Self::start_with(&[]).await
     }
 
     /// With mutual TLS, as soon as it listens: `arguments` name the files.
@@ -148,10 +161,14 @@ impl Etcd {
         etcd
     }
 
-    async fn start_on(address: SocketAddr, peer: SocketAddr) -> Self {
-        let etcd = Self::spawn(address, peer, "http", &[]);
+    pub(crate) async fn start_with(arguments: &[String]) -> Self {
+        Self::start_on(free_address(), free_address(), arguments).await
+    }
+
+    async fn start_on(address: SocketAddr, peer: SocketAddr, arguments: &[String]) -> Self {
+        let etcd = Self::spawn(address, peer, "http", arguments);
         eventually("etcd answers", async || {
-            let client = store(address).connect(&Link::default()).await;
+            let client = store(address).connect(&patient()).await;
             match client {
                 Ok(mut client) => client.get("ready", None).await.is_ok(),
                 Err(_) => false,
@@ -194,7 +211,7 @@ impl Etcd {
     async fn restart_empty(self) -> Self {
         let (address, peer) = (self.address, self.peer);
         drop(self);
-        Self::start_on(address, peer).await
+        Self::start_on(address, peer, &[]).await
     }
 }
 
@@ -278,6 +295,23 @@ pub(crate) fn store(address: SocketAddr) -> Store {
     Store::Etcd(EtcdConfig::parse(&text, Path::new("test")).unwrap())
 }
 
+/// Debian's etcdctl, which waits longer than a busy machine takes.
+///
+/// Without TLS the endpoint has no scheme: given one, etcdctl 3.4 makes it part of HTTP/2's
+/// `:authority` in `endpoint` and `defrag`, which HTTP libraries stricter than Go's refuse.
+pub(crate) fn etcdctl(endpoint: impl Display) -> Command {
+    let mut command = Command::new("/usr/bin/etcdctl");
+    command
+        .env("ETCDCTL_API", "3")
+        .arg(format!("--endpoints={endpoint}"))
+        .args(["--dial-timeout=30s", "--command-timeout=30s"]);
+    command
+}
+
+pub(crate) async fn client(address: SocketAddr) -> Client {
+    store(address).connect(&patient()).await.unwrap()
+}
+
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let wait = async {
@@ -288,11 +322,4 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     tokio::time::timeout(HANG, wait)
         .await
         .unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-pub(crate) fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind(loopback(0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

@@ -1,15 +1,14 @@
 //! Mutual TLS: who may come in, and what the files may look like.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kvstore::config::EtcdConfig;
 use kvstore::server::{Server, ServerTls};
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::support::{Embedded, loopback, options};
+use crate::support::{self, Embedded, loopback, options, patient};
 
 #[tokio::test]
 async fn lets_in_only_clients_of_the_ca() {
@@ -90,9 +89,7 @@ async fn serves_etcdctl_over_mutual_tls() {
     })
     .await;
     let etcdctl = |endpoint: String, arguments: &str| {
-        let output = Command::new("/usr/bin/etcdctl")
-            .env("ETCDCTL_API", "3")
-            .arg(format!("--endpoints={endpoint}"))
+        let output = support::etcdctl(endpoint)
             .arg(format!("--cacert={}/ca.crt", files.shown()))
             .arg(format!("--cert={}/client.crt", files.shown()))
             .arg(format!("--key={}/client.key", files.shown()))
@@ -204,7 +201,7 @@ impl Files {
             self.path(&format!("{ca}.crt")).display()
         );
         let config = EtcdConfig::parse(&text, Path::new("test")).unwrap();
-        let client = Store::Etcd(config).connect(&Link::default()).await;
+        let client = Store::Etcd(config).connect(&patient()).await;
         let mut client = client.map_err(|it| it.to_string())?;
         // With TLS 1.3 a client learns only now that it is refused.
         client

@@ -6,11 +6,11 @@ use etcd_client::{
     Client, Compare, CompareOp, EventType, Txn, TxnOp, WatchFilterType, WatchOptions,
     WatchResponse, WatchStream,
 };
-use kvstore::store::{Link, Store};
+use kvstore::store::Store;
 use tokio::time::timeout;
 
 use crate::server::http;
-use crate::support::{Embedded, HANG, store};
+use crate::support::{Embedded, HANG, client, patient};
 
 #[tokio::test]
 async fn resumes_without_gap_or_repetition_under_concurrent_writers() {
@@ -19,10 +19,7 @@ async fn resumes_without_gap_or_repetition_under_concurrent_writers() {
     let server = Embedded::start().await;
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
-        let mut client = store(server.address)
-            .connect(&Link::default())
-            .await
-            .unwrap();
+        let mut client = client(server.address).await;
         writers.push(tokio::spawn(async move {
             for number in 0..WRITES {
                 let pair = [
@@ -38,10 +35,7 @@ async fn resumes_without_gap_or_repetition_under_concurrent_writers() {
     let mut next_revision = 2;
     let mut sessions = 0;
     while next_revision <= last_revision {
-        let mut client = store(server.address)
-            .connect(&Link::default())
-            .await
-            .unwrap();
+        let mut client = client(server.address).await;
         let mut watch = client
             .watch(
                 "k/",
@@ -130,7 +124,7 @@ async fn tells_a_slow_reader_that_it_missed_something() {
     let server = Embedded::start().await;
     let (_client, mut watch) = watching(&server).await;
     let mut local = Store::Local(server.local.clone())
-        .connect(&Link::default())
+        .connect(&patient())
         .await
         .unwrap();
     for first in (0..WRITES).step_by(125) {
@@ -158,10 +152,7 @@ async fn tells_a_slow_reader_that_it_missed_something() {
 #[tokio::test]
 async fn tells_a_watch_that_what_it_wants_is_compacted() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     for number in 0..10 {
         client.put("key", number.to_string(), None).await.unwrap();
     }
@@ -180,10 +171,7 @@ async fn tells_a_watch_that_what_it_wants_is_compacted() {
 #[tokio::test]
 async fn carries_many_watches_and_cancels_them_one_by_one() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     client.put("a", "1", None).await.unwrap();
     let mut watch = client
         .watch("a", Some(WatchOptions::new().with_prev_key()))
@@ -245,10 +233,7 @@ async fn carries_many_watches_and_cancels_them_one_by_one() {
 #[tokio::test]
 async fn never_reports_progress_beyond_what_it_sent() {
     let server = Embedded::start().await;
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     let mut watch = client
         .watch(
             "k",
@@ -303,10 +288,7 @@ async fn sends_a_transaction_in_one_message_even_to_a_filter() {
 
 /// A client that watches every key which begins with `k`.
 async fn watching(server: &Embedded) -> (Client, WatchStream) {
-    let mut client = store(server.address)
-        .connect(&Link::default())
-        .await
-        .unwrap();
+    let mut client = client(server.address).await;
     let mut watch = client
         .watch("k", Some(WatchOptions::new().with_prefix()))
         .await

@@ -9,7 +9,9 @@ use kvstore::writer::{Options, Writer};
 use tokio::time::timeout;
 use topology::diff::Change;
 
-use crate::support::{Embedded, HANG, Kind, Running, Wire, eventually, store};
+use crate::support::{
+    Embedded, HANG, Kind, Running, Wire, alert, client, eventually, patient, store,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replaces_what_a_former_life_left_behind_embedded() {
@@ -173,7 +175,11 @@ async fn takes_in_changes_while_the_link_is_cut() {
     let server = Running::start(Kind::Embedded).await;
     let client = server.client().await;
     let wire = Wire::to(server.address()).await;
-    let mut writer = Writer::spawn(store(wire.address), options());
+    let options = Options {
+        link: alert(),
+        ..options()
+    };
+    let mut writer = Writer::spawn(store(wire.address), options);
     let generation = writer.set(table("own/a=1 own/b=1")).await;
     settled(&writer, generation).await;
     let mut progress = writer.progress();
@@ -204,10 +210,7 @@ async fn withdraws_its_keys_at_once() {
     let mut writer = Writer::spawn(Store::Local(server.local.clone()), options());
     let generation = writer.set(table("own/a=1")).await;
     settled(&writer, generation).await;
-    let client = store(server.address)
-        .connect(&options().link)
-        .await
-        .unwrap();
+    let client = client(server.address).await;
     assert_eq!(read(&client, "own/").await.len(), 1);
 
     writer.withdraw().await;
@@ -219,16 +222,25 @@ async fn withdraws_its_keys_at_once() {
 async fn renews_its_leases() {
     let server = Embedded::start().await;
     let options = Options {
-        lease_ttl: Duration::from_secs(2),
+        lease_ttl: Duration::from_secs(6),
         ..options()
     };
-    let mut writer = Writer::spawn(store(server.address), options.clone());
+    let mut writer = Writer::spawn(store(server.address), options);
     let generation = writer.set(table("own/a=1")).await;
     settled(&writer, generation).await;
-    let mut client = store(server.address).connect(&options.link).await.unwrap();
+    let mut client = client(server.address).await;
     let before = leases(&mut client).await;
 
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // A third of its time passes before each renewal.
+    let lease = *before.first().unwrap();
+    let mut left = 6;
+    for _ in 0..4 {
+        eventually("a renewal", async || {
+            let now = client.lease_time_to_live(lease, None).await.unwrap().ttl();
+            std::mem::replace(&mut left, now) < now
+        })
+        .await;
+    }
 
     assert_eq!(
         leases(&mut client).await,
@@ -242,6 +254,7 @@ fn options() -> Options {
         owned_prefixes: vec!["own/".into()],
         last_prefixes: vec!["own/synced/".into()],
         keys_per_lease: 100,
+        link: patient(),
         ..Options::default()
     }
 }

@@ -99,6 +99,7 @@ pub(crate) fn connect(options: &Connect, output: &Output) -> anyhow::Result<bool
 pub(crate) fn disconnect(options: &Disconnect, output: &Output) -> anyhow::Result<bool> {
     let names = [&options.one, &options.other];
     check_place(names, &options.place)?;
+    check_directories(names, &options.place)?;
     let mut clusters = Vec::new();
     for (own, peer) in [(names[0], names[1]), (names[1], names[0])] {
         let directory = directory(own, &options.place);
@@ -209,6 +210,20 @@ fn check_place(names: [&ClusterName; 2], place: &Place) -> Result<(), Unusable> 
         }
     }
     check_known(names, &place.directory, "--directory")
+}
+
+/// A directory that is not there holds none of the files, which would look as if all were done.
+fn check_directories(names: [&ClusterName; 2], place: &Place) -> Result<(), Unusable> {
+    for name in names.into_iter().filter(|_| place.apply) {
+        let directory = directory(name, place);
+        if !directory.is_dir() {
+            return Err(Unusable(format!(
+                "--directory {name}={} is no directory; nothing was removed",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Every option is about one of the two, and what each needs is there once.

@@ -219,6 +219,16 @@ fn warnings(report: &PeerReport, now: u64) -> Vec<Problem> {
             ),
         });
     }
+    warnings.extend(report.throttle.iter().map(|it| Problem {
+        what: format!(
+            "changes of cluster {name} are held back {}",
+            text::throttle(it, now)
+        ),
+        remedy: format!(
+            "find out why {name} changes so much, or raise limits.changesPerSecond in \
+             {name}.contract.yaml"
+        ),
+    }));
     warnings.extend(report.certificate.iter().filter_map(|it| ending(it, now)));
     warnings
 }

@@ -1,4 +1,8 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use topology::geo::{Kilometers, Location};
+use topology::report::{PortExplanation, ServiceExplanation};
 use topology::select::{Backend, Because, PassedOver, Reason, Selection};
 use topology::service::{Affinity, L4Port, Protocol};
 
@@ -8,32 +12,79 @@ use crate::status::tests::{answered, cluster, tunnel, unanswered};
 #[test]
 fn says_which_backends_serve_and_which_do_not() {
     assert_eq!(
-        service(&shop(), false),
+        service(&shop(), false, false),
         "\
 Service shop/shop on node eu-node-1 of cluster eu
 global, affinity local; served at 10.111.0.10
 
-Port http 80/TCP: preferred by affinity local
-CLUSTER  BACKEND        VERDICT
-eu       10.1.1.2:8080  chosen
-eu       10.1.2.2:8080  chosen
-us       2 backends     passed over: affinity is local
-ap       1 backend      passed over: the cluster does not answer
+Port http 80/TCP: preferred by affinity local; 2 of 5 backends serve
+CLUSTER  BACKEND        ZONE  VERDICT
+eu       10.1.1.2:8080  eu-a  chosen
+eu       10.1.2.2:8080  eu-a  chosen
+us       10.2.1.2:8080  us-a  passed over: affinity is local
+us       10.2.2.2:8080  us-a  passed over: affinity is local
+ap       10.3.1.2:8080  ap-a  passed over: the cluster does not answer
 The kernel holds the same.
 "
     );
 }
 
 #[test]
+fn counts_what_would_fill_the_screen() {
+    let mut shop = shop();
+    let port = &mut shop.ports[0];
+    let because = Because::Affinity(Affinity::Local);
+    port.selection.passed_over = (1..=100)
+        .map(|it| passed_over("us", &format!("10.2.1.{it}:8080"), because))
+        .collect();
+    shop.node = None;
+    shop.ports[0].programmed = None;
+
+    let text = service(&shop, false, false);
+    assert!(
+        text.ends_with(
+            "\
+us       10.2.1.7:8080  us-a  passed over: affinity is local
+us       10.2.1.8:8080  us-a  passed over: affinity is local
+us       and 92 more          passed over: affinity is local
+Every backend is shown with --all.
+"
+        ),
+        "{text}"
+    );
+    assert!(text.starts_with("Service shop/shop on the nodes of cluster eu\n"));
+
+    let text = service(&shop, true, false);
+    let last = "us       10.2.1.100:8080  us-a  passed over: affinity is local\n";
+    assert!(text.ends_with(last), "{text}");
+}
+
+#[test]
+fn gives_programs_every_backend_with_its_reason() {
+    let value = serde_json::to_value(shop()).unwrap();
+
+    let selection = &value["ports"][0]["selection"];
+    assert_eq!(selection["backends"][0]["zone"], "eu-a");
+    assert_eq!(
+        selection["passed_over"][2],
+        serde_json::json!({
+            "cluster": "ap", "address": "10.3.1.2:8080", "zone": "ap-a", "because": "lost"
+        })
+    );
+    let back: ServiceExplanation = serde_json::from_value(value).unwrap();
+    assert_eq!(back, shop());
+}
+
+#[test]
 fn says_where_the_kernel_differs() {
     let mut shop = shop();
-    shop.ports[0].programmed = sockets(["10.1.1.2:8080", "10.2.1.2:8080"]);
-    let text = service(&shop, false);
+    shop.ports[0].programmed = Some(sockets(["10.1.1.2:8080", "10.2.1.2:8080"]));
+    let text = service(&shop, false, false);
     let expected = "The kernel lacks 10.1.2.2:8080 and still holds 10.2.1.2:8080.\n";
     assert!(text.ends_with(expected), "{text}");
 
-    shop.ports[0].programmed = sockets([]);
-    let text = service(&shop, false);
+    shop.ports[0].programmed = Some(sockets([]));
+    let text = service(&shop, false, false);
     let expected = "The kernel lacks 10.1.1.2:8080, 10.1.2.2:8080.\n";
     assert!(text.ends_with(expected), "{text}");
 }
@@ -101,19 +152,11 @@ Agent http://192.0.2.12:9962
 }
 
 fn shop() -> ServiceExplanation {
-    let backend = |address: &str| Backend {
-        cluster: "eu".parse().unwrap(),
-        address: address.parse().unwrap(),
-    };
-    let passed_over = |cluster: &str, backends, because| PassedOver {
-        cluster: cluster.parse().unwrap(),
-        backends,
-        because,
-    };
+    let affinity = Because::Affinity(Affinity::Local);
     ServiceExplanation {
         service: topology::id::ServiceName::new("shop", "shop").unwrap(),
         cluster: "eu".parse().unwrap(),
-        node: "eu-node-1".parse().unwrap(),
+        node: Some("eu-node-1".parse().unwrap()),
         global: true,
         shared: true,
         affinity: Affinity::Local,
@@ -125,15 +168,35 @@ fn shop() -> ServiceExplanation {
                 port: 80,
             },
             selection: Selection {
-                backends: [backend("10.1.1.2:8080"), backend("10.1.2.2:8080")].into(),
+                backends: [
+                    backend("eu", "10.1.1.2:8080"),
+                    backend("eu", "10.1.2.2:8080"),
+                ]
+                .into(),
                 reason: Reason::Preferred(Affinity::Local),
                 passed_over: vec![
-                    passed_over("us", 2, Because::Affinity(Affinity::Local)),
-                    passed_over("ap", 1, Because::Lost),
+                    passed_over("us", "10.2.1.2:8080", affinity),
+                    passed_over("us", "10.2.2.2:8080", affinity),
+                    passed_over("ap", "10.3.1.2:8080", Because::Lost),
                 ],
             },
-            programmed: sockets(["10.1.1.2:8080", "10.1.2.2:8080"]),
+            programmed: Some(sockets(["10.1.1.2:8080", "10.1.2.2:8080"])),
         }],
+    }
+}
+
+fn backend(cluster: &str, address: &str) -> Backend {
+    Backend {
+        cluster: cluster.parse().unwrap(),
+        address: address.parse().unwrap(),
+        zone: Some(format!("{cluster}-a")),
+    }
+}
+
+fn passed_over(cluster: &str, address: &str, because: Because) -> PassedOver {
+    PassedOver {
+        backend: backend(cluster, address),
+        because,
     }
 }
 

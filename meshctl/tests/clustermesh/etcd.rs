@@ -3,9 +3,10 @@
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use lab::free_address;
 use tempfile::TempDir;
 
-use super::world::{etcdctl, eventually, free_port};
+use super::world::{etcdctl, eventually};
 
 /// Debian's etcd.
 pub(crate) struct Etcd {
@@ -16,8 +17,7 @@ pub(crate) struct Etcd {
 
 impl Etcd {
     pub(crate) fn start() -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let peers = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (address, peers) = (free_address(), free_address());
         let data = tempfile::tempdir().unwrap();
         let process = Command::new("etcd")
             .arg("--data-dir")

@@ -8,6 +8,7 @@
 )]
 
 mod etcd;
+mod explain;
 mod world;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clustermesh_apiserver::config::Config;
 use clustermesh_apiserver::serve;
+use lab::free_address;
 use serde_json::Value;
 
 use etcd::Etcd;
@@ -100,6 +102,11 @@ fn connects_two_clusters_and_disconnects_them() {
     let directories = world.directory_arguments(&eu, &us);
     let mut disconnect = vec!["clustermesh", "disconnect", "eu", "us", "--apply"];
     disconnect.extend(directories.iter().map(String::as_str));
+    let mut mistaken = disconnect.clone();
+    let nowhere = mistaken.last_mut().unwrap();
+    *nowhere = "--directory=us=nowhere";
+    assert_eq!(code(&world.meshctl(&mistaken)), 2);
+    assert!(eu.clustermesh().join("us").exists(), "nothing was removed");
     assert_eq!(code(&world.meshctl(&disconnect)), 0);
     assert!(fs::read_dir(eu.clustermesh()).unwrap().next().is_none());
     eventually("no remote cluster", is_alone);
@@ -223,7 +230,7 @@ fn configure_badly(world: &World, eu: &Server, ports: [u16; 2], us_ca: &Authorit
     let stranger = world.client("stranger", us_ca, "stranger", Life::Good);
     for (peer, host, port, ca, client) in [
         ("us", "127.0.0.1", us, us_ca, &good),
-        ("closed", "127.0.0.1", world::free_port(), us_ca, &good),
+        ("closed", "127.0.0.1", free_address().port(), us_ca, &good),
         ("noname", "nowhere.invalid", us, us_ca, &good),
         ("wrongca", "127.0.0.1", us, &other_ca, &good),
         ("wrongname", "localhost", us, us_ca, &good),

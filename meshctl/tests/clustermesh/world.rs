@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::free_address;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -89,7 +90,7 @@ impl World {
             fs::create_dir_all(directory.join(sub)).unwrap();
         }
         let tls = self.sign(&format!("{name}-server"), ca, name, &["127.0.0.1"], life);
-        let (port, admin) = (free_port(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let (port, admin) = (free_address().port(), free_address());
         let mut arguments = format!("--cluster-name={name}\n--cluster-id={id}\n--log=off\n");
         writeln!(arguments, "--listen=127.0.0.1:{port}\n--admin={admin}").unwrap();
         for (flag, path) in [
@@ -220,6 +221,10 @@ impl Server {
         self.directory.join("clustermesh")
     }
 
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.directory.join("objects")
+    }
+
     /// Tells this cluster how to reach `peer`.
     pub(crate) fn configure(&self, peer: &str, endpoint: &str, ca: &Authority, client: &Client) {
         let mut text = format!("endpoints: [{endpoint:?}]\n");
@@ -293,12 +298,6 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nobody uses at the moment.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
@@ -312,7 +311,7 @@ pub(crate) fn etcdctl(endpoint: &str) -> Command {
     command
         .env("ETCDCTL_API", "3")
         .arg(format!("--endpoints={endpoint}"));
-    command.arg("--command-timeout=10s");
+    command.args(["--dial-timeout=30s", "--command-timeout=30s"]);
     command
 }
 

@@ -56,11 +56,36 @@ pub(super) fn attach_all(ebpf: &mut Ebpf, place: &Place, links: &Path) -> anyhow
         let entry = entry.with_context(|| format!("cannot read {}", links.display()))?;
         if !pins.contains(&*entry.file_name().to_string_lossy()) {
             info!(link = %entry.path().display(), "detaching from what is no longer asked for");
-            fs::remove_file(entry.path())
-                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            detach(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Ends all links that are pinned in the directory `links`, if it is there.
+pub(super) fn detach_all(links: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot read {}", links.display());
+    let entries = match fs::read_dir(links) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(context)?,
+    };
+    for entry in entries {
+        detach(&entry.with_context(context)?.path())?;
+    }
+    Ok(())
+}
+
+/// Ends a pinned link and forgets it. Without its pin it would end as well, but some time later.
+fn detach(path: &Path) -> anyhow::Result<()> {
+    match bpf::open(path).and_then(|it| bpf::detach_link(it.as_fd())) {
+        Ok(()) => (),
+        // What it was attached to is gone.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => (),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot detach {}", path.display()));
+        }
+    }
+    fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// Removes the filters of kernels without tcx links. Returns whether there were any.

@@ -1,5 +1,5 @@
 //! A door: the few commands of bpf(2) that the loader library lacks: swapping the program of a
-//! cgroup link, and writing many entries at once.
+//! cgroup link, ending a link, and writing many entries at once.
 
 use std::ffi::CString;
 use std::io;
@@ -14,6 +14,7 @@ const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
@@ -52,6 +53,20 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_program: 0,
     };
     bpf(BPF_LINK_UPDATE, &attributes).map(|_| ())
+}
+
+/// Takes the program away from what the link attached it to; once this returns, it does not run any
+/// more.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        link: i32,
+    }
+
+    let attributes = Attributes {
+        link: link.as_raw_fd(),
+    };
+    bpf(BPF_LINK_DETACH, &attributes).map(|_| ())
 }
 
 /// An array map whose only element is `value`.

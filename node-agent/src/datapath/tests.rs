@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{CgroupSockAddr, SchedClassifier, TestRun as _, TestRunOptions};
 use datapath_abi::{Backend, BackendId, Direction, MAGLEV_TABLE_SIZE, Reason, ServiceKey, TCP};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -201,6 +201,40 @@ fn replaces_and_detaches_classic_filters() {
     assert!(!second.unwrap());
 }
 
+/// The end of a pin alone ends a link only once nobody holds it any more.
+#[test]
+fn has_nothing_in_force_after_its_removal() {
+    let mut world = World::new();
+    let cgroup = cgroup2_root().join(format!("cw-detach-{}", std::process::id()));
+    fs::create_dir(&cgroup).unwrap();
+    let place = Place {
+        bpffs: world.bpffs.path().to_owned(),
+        cgroup: cgroup.clone(),
+        interfaces: Vec::new(),
+    };
+    let links = links(&world.pins);
+    fs::create_dir(&links).unwrap();
+    let attached = attach::attach_all(&mut world.ebpf, &place, &links);
+    let entries = fs::read_dir(&links).unwrap();
+    let held: Vec<_> = entries
+        .map(|it| bpf::open(&it.unwrap().path()).unwrap())
+        .collect();
+
+    let removed = Datapath::remove(world.bpffs.path(), &[]);
+
+    let program = world.ebpf.program("causeway_connect4").unwrap();
+    let program: &CgroupSockAddr = program.try_into().unwrap();
+    let updates: Vec<_> = held
+        .iter()
+        .map(|it| bpf::update_link(it.as_fd(), program.fd().unwrap().as_fd()))
+        .map(|it| it.map_err(|error| error.raw_os_error()))
+        .collect();
+    fs::remove_dir(&cgroup).unwrap();
+    attached.unwrap();
+    assert!(removed.unwrap());
+    assert_eq!(updates, [Err(Some(libc::ENOLINK)); 7]);
+}
+
 const PEERED: &str = "10.2.1.0/24";
 /// `TCX_NEXT` and `TC_ACT_SHOT`.
 const NEXT: u32 = u32::MAX;
@@ -253,6 +287,13 @@ impl Drop for World {
     fn drop(&mut self) {
         let _nothing_left_to_do = unmount(self.bpffs.path(), UnmountFlags::DETACH);
     }
+}
+
+fn cgroup2_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut lines = mounts.lines().map(|it| it.split(' ').collect::<Vec<_>>());
+    let line = lines.find(|it| it[2] == "cgroup2");
+    line.expect("cgroup2 must be mounted")[1].into()
 }
 
 fn ip(arguments: &[&str]) {

@@ -14,7 +14,6 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
 use traffic::{Flow, Server};
 use world::World;
@@ -170,13 +169,13 @@ fn loses_no_connection_while_restarted(world: &mut World) {
     let flow = Flow::start(world);
 
     world.kill_agent();
-    std::thread::sleep(Duration::from_millis(300));
+    flow.go_on(world);
     world.start_agent();
     assert!(
         world.terminate_agent().success(),
         "SIGTERM ends the agent with 0"
     );
-    std::thread::sleep(Duration::from_millis(300));
+    flow.go_on(world);
     world.start_agent();
 
     let (succeeded, failed) = flow.stop();

@@ -1,6 +1,7 @@
 //! Attacks the promise that no plaintext leaves a node for a peered cluster, by killing whatever
 //! keeps it and counting marked packets at the far ends of the underlays.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -20,6 +21,9 @@ const UNPEERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 /// What no far end may ever see on its way to a peer.
 const MARKER: &[u8; 16] = b"causeway-marker!";
+
+/// Follows them on a way that is open to it.
+const LAST: &[u8; 16] = b"causeway-the-end";
 
 /// A small packet, one with IP options, and one of three fragments; from the node and from a pod.
 const PACKETS: usize = 2 * (1 + 1 + 3);
@@ -154,8 +158,16 @@ fn attack(world: &World, capture: &Capture, destination: Ipv4Addr) -> [usize; 2]
                 });
             });
         }
+        let (marked, last) = (Cell::new(0), Cell::new(0));
+        world.wait_until("what was sent last arrives", || {
+            let seen = capture.count();
+            marked.set(marked.get() + seen.marked);
+            last.set(last.get() + seen.last);
+            last.get() == 2
+        });
+        // What another processor took may still be on its way.
         thread::sleep(Duration::from_millis(100));
-        capture.count()
+        marked.get() + capture.count().marked
     })
 }
 
@@ -175,6 +187,9 @@ fn send_all(destination: Ipv4Addr) {
         SendFlags::empty(),
         &SocketAddrV4::new(destination, 0),
     );
+
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.send_to(LAST, (UNPEERED, 9)).unwrap();
 }
 
 /// UDP behind an IP header of six words: the kernel fills in checksum, length and source.
@@ -189,6 +204,13 @@ fn with_options(destination: Ipv4Addr) -> Vec<u8> {
 
 /// Sees every frame that arrives at a far end.
 struct Capture(OwnedFd);
+
+/// Frames by what is in them.
+#[derive(Default)]
+struct Seen {
+    marked: usize,
+    last: usize,
+}
 
 impl Capture {
     fn start(world: &World) -> Self {
@@ -206,17 +228,19 @@ impl Capture {
         })
     }
 
-    /// How many marked frames have arrived since the last time.
-    fn count(&self) -> usize {
-        let mut marked = 0;
+    /// How many frames have arrived since the last time.
+    fn count(&self) -> Seen {
+        let mut seen = Seen::default();
         let mut frame = [0; 2048];
         loop {
             match recv(&self.0, &mut frame, RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    let windows = frame[..length].windows(MARKER.len());
-                    marked += usize::from(windows.into_iter().any(|it| it == MARKER));
+                    let has =
+                        |text: &[u8]| frame[..length].windows(MARKER.len()).any(|it| it == text);
+                    seen.marked += usize::from(has(MARKER));
+                    seen.last += usize::from(has(LAST));
                 }
-                Err(Errno::AGAIN) => return marked,
+                Err(Errno::AGAIN) => return seen,
                 Err(error) => panic!("the capture ended: {error}"),
             }
         }

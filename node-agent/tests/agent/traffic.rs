@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -71,13 +71,15 @@ impl Drop for Server {
 /// Connects one after the other until it is stopped.
 pub(crate) struct Flow {
     stop: Arc<AtomicBool>,
+    exchanges: Arc<AtomicUsize>,
     thread: JoinHandle<(usize, Vec<String>)>,
 }
 
 impl Flow {
     pub(crate) fn start(world: &World) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let exchanges = Arc::<AtomicUsize>::default();
+        let (stopped, ended) = (Arc::clone(&stop), Arc::clone(&exchanges));
         let namespace = world.namespace().to_owned();
         let thread = thread::spawn(move || {
             world::enter(&namespace);
@@ -88,10 +90,23 @@ impl Flow {
                     Ok(_) => succeeded += 1,
                     Err(error) => failed.push(error.to_string()),
                 }
+                ended.fetch_add(1, Ordering::Relaxed);
             }
             (succeeded, failed)
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            exchanges,
+            thread,
+        }
+    }
+
+    /// Waits for as many more exchanges as show something, however they end.
+    pub(crate) fn go_on(&self, world: &World) {
+        let before = self.exchanges.load(Ordering::Relaxed);
+        world.wait_until("the flow goes on", || {
+            before + 40 < self.exchanges.load(Ordering::Relaxed)
+        });
     }
 
     /// How many exchanges succeeded, and why others did not.

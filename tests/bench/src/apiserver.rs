@@ -14,7 +14,7 @@ use crate::records::Cluster;
 use crate::report::Process;
 use crate::source::Source;
 use crate::usage::Usage;
-use crate::world::{World, free_address};
+use crate::world::World;
 
 /// An API server; dropping it kills it, and the etcd beside it.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'a> Apiserver<'a> {
         };
         let store = match &etcd {
             Some(etcd) => etcd.addresses[0],
-            None => free_address()?,
+            None => lab::free_address(),
         };
         let apiserver = Self {
             world,

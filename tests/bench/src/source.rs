@@ -19,7 +19,7 @@ use crate::deadline;
 use crate::records::Cluster;
 use crate::report::Process;
 use crate::usage::Usage;
-use crate::world::{World, free_address};
+use crate::world::World;
 
 /// A running source; dropping it kills it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Source {
     }
 
     pub(crate) async fn start_etcd(world: &World) -> Result<Self> {
-        let (address, peers) = (free_address()?, free_address()?);
+        let (address, peers) = (lab::free_address(), lab::free_address());
         let tls = world.tls();
         let child = Command::new("etcd")
             .arg("--data-dir")

@@ -1,10 +1,10 @@
 //! What a measurement stands on: a directory, certificates, and clients that hold them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
-use etcd_client::{Client, GetOptions, Txn, TxnOp};
+use etcd_client::{Client, Error, GetOptions, Txn, TxnOp};
 use kvstore::config::EtcdConfig;
 use kvstore::store::{Link, Store};
 use lab::Authority;
@@ -104,15 +104,15 @@ impl World {
 /// If the store refuses.
 pub(crate) async fn count(client: &mut Client, prefix: &str) -> Result<i64> {
     let options = GetOptions::new().with_prefix().with_count_only();
-    Ok(client.get(prefix, Some(options)).await?.count())
+    loop {
+        match client.get(prefix, Some(options.clone())).await {
+            Ok(found) => return Ok(found.count()),
+            // While users are made, etcd refuses who asked before and is answered after.
+            Err(Error::GRpcStatus(status)) if status.message() == USERS_CHANGED => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
-/// An address of this machine that nobody uses at the moment.
-///
-/// # Errors
-///
-/// If there is none.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free address")?;
-    Ok(listener.local_addr()?)
-}
+/// How etcd says that users or roles changed while it answered; asking again is the remedy.
+const USERS_CHANGED: &str = "etcdserver: revision of auth store is old";

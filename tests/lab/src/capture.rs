@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,11 +21,9 @@ const MOST_PACKETS: usize = 200_000;
 /// The kernel's buffer for a capture, in KiB: what a burst fills before tcpdump has its turn.
 const BUFFER_KIB: usize = 32_768;
 
-/// How long tcpdump may take to start.
-const START: Duration = Duration::from_secs(10);
-
-/// What tcpdump gets to write down what the kernel has already handed to it.
-const DRAIN: Duration = Duration::from_millis(200);
+/// How long tcpdump may take to start, or to write down what the kernel has already handed to it: a
+/// hang.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running capture of one interface.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ impl Capture {
             .argument(file.display().to_string());
         let mut tcpdump = Process::spawn(place, program, directory.path())?;
 
-        wait_for("tcpdump to listen", START, || {
+        wait_for("tcpdump to listen", PATIENCE, || {
             tcpdump.check()?;
             let said = fs::read_to_string(tcpdump.stderr())?;
             Ok(said.contains("listening on").then_some(()))
@@ -83,7 +80,9 @@ impl Capture {
         self.tcpdump
             .check()
             .context("the capture ended early, or had too many packets")?;
-        thread::sleep(DRAIN);
+        wait_for("tcpdump to have nothing to read", PATIENCE, || {
+            Ok(self.is_waiting()?.then_some(()))
+        })?;
         self.tcpdump.stop()?;
         let said = fs::read_to_string(self.tcpdump.stderr())?;
         // As in `1 packet captured` or `2 packets captured`.
@@ -98,6 +97,17 @@ impl Capture {
         Ok(Captured {
             directory: self.directory,
         })
+    }
+
+    /// Whether tcpdump sleeps, as it does once it has read and written everything.
+    fn is_waiting(&self) -> Result<bool> {
+        let path = format!("/proc/{}/stat", self.tcpdump.pid());
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        // The state follows the name, which is in parentheses.
+        Ok(stat
+            .rsplit(") ")
+            .next()
+            .is_some_and(|it| it.starts_with('S')))
     }
 }
 

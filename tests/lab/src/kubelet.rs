@@ -20,8 +20,9 @@ use crate::readiness::Readiness;
 /// From the end of one round of probes to the next.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a pod may take to answer; it is on the same machine.
-const TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a pod may take to answer: as long as Kubernetes gives it, so that a busy machine does not
+/// pass for a dead pod, which refuses at once.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The thread that probes one service's pods in one region; dropping it ends the thread.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! with delay, loss, rate and cut. [`Lab::spawn`] starts processes in it. Whatever ends the lab
 //! (drop, error, Ctrl-C, or the next start after a kill) leaves nothing behind.
 
+mod address;
 pub mod binaries;
 mod capture;
 mod certificates;
@@ -34,6 +35,7 @@ pub mod record;
 mod region;
 mod wait;
 
+pub use address::free_address;
 pub use capture::{Capture, Captured};
 pub use certificates::{Authority, CredentialFiles, Credentials};
 pub use clock::{now, unix_microseconds};

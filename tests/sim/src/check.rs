@@ -7,8 +7,8 @@ use topology::id::ClusterName;
 use topology::record::{Key, Kind, Record};
 
 use crate::Millis;
+use crate::shown::{Shown, Table};
 use crate::site::name;
-use crate::store::{Store, Table};
 
 /// What is wrong.
 pub(crate) type Fault = String;
@@ -30,9 +30,9 @@ pub(crate) struct Check {
     /// Pairs of which the first need not show the second: it was told to forget it, and if it is told
     /// otherwise by now, it has yet to read it again.
     parted: BTreeMap<(usize, usize), bool>,
-    /// When a mirror last showed all that its source published at that time: what it shows later was
+    /// Since when what a mirror takes in was published at the earliest: what it shows later was
     /// published then or later.
-    synced: BTreeMap<(usize, usize), Millis>,
+    believed: BTreeMap<(usize, usize), Millis>,
     /// When a cluster's publication lacked a backend for the last time, as far as it ever had it.
     lacked: BTreeMap<(usize, Backend), Millis>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Check {
 /// canary says that all is there.
 #[derive(Debug, Default)]
 struct View {
-    instance: u64,
+    life: u64,
     /// Each with a time from which on its cluster must have offered it.
     backends: BTreeMap<Backend, Millis>,
 }
@@ -55,7 +55,7 @@ impl Check {
             numbers: BTreeMap::new(),
             views: BTreeMap::new(),
             parted: BTreeMap::new(),
-            synced: BTreeMap::new(),
+            believed: BTreeMap::new(),
             lacked: BTreeMap::new(),
         }
     }
@@ -77,16 +77,20 @@ impl Check {
         }
     }
 
-    /// The reader's API server has read everything of that cluster, and written it.
-    pub(crate) fn synced(&mut self, reader: usize, source: &str, now: Millis) {
-        let pair = (reader, number(source));
-        self.synced.insert(pair, now);
-        if self.parted.get(&pair) == Some(&true) {
-            self.parted.remove(&pair);
+    /// The reader's API server has taken in all services that the cluster published until `at`.
+    pub(crate) fn believed(&mut self, reader: usize, source: usize, at: Millis) {
+        let since = self.believed.entry((reader, source)).or_insert(at);
+        *since = at.max(*since);
+    }
+
+    /// The reader's store shows all that the cluster publishes.
+    pub(crate) fn mirrored(&mut self, reader: usize, source: usize) {
+        if self.parted.get(&(reader, source)) == Some(&true) {
+            self.parted.remove(&(reader, source));
         }
     }
 
-    /// Looks at a store after it changed.
+    /// Looks at a store after each revision.
     ///
     /// # Errors
     ///
@@ -94,7 +98,7 @@ impl Check {
     pub(crate) fn observe(
         &mut self,
         index: usize,
-        store: &Store,
+        store: &Shown,
         now: Millis,
     ) -> Result<(), Fault> {
         let own: ClusterName = name(index).parse().expect("a name");
@@ -199,7 +203,7 @@ impl Check {
     }
 
     /// Updates a view, and returns what it lost.
-    fn look(&mut self, reader: usize, source: usize, store: &Store) -> Vec<(Backend, Millis)> {
+    fn look(&mut self, reader: usize, source: usize, store: &Shown) -> Vec<(Backend, Millis)> {
         let tree = if reader == source { "state" } else { "cache" };
         let source_name = name(source);
         let canary = format!("cilium/synced/{source_name}/cilium/{tree}/services/v1");
@@ -208,13 +212,13 @@ impl Check {
         let named = services.keys().filter_map(|it| it.rsplit('/').next());
         let named: BTreeSet<&str> = named.collect();
         let view = self.views.entry((reader, source)).or_insert_with(|| View {
-            instance: store.instance,
+            life: store.life,
             ..View::default()
         });
         // A new store takes away what it says otherwise, and what its canary vouches for.
-        let is_vouched = view.instance == store.instance || store.has(&canary);
+        let is_vouched = view.life == store.life || store.has(&canary);
         if is_vouched {
-            view.instance = store.instance;
+            view.life = store.life;
         }
         let mut vanished = Vec::new();
         view.backends.retain(|backend, since| {
@@ -225,7 +229,7 @@ impl Check {
             }
             stays
         });
-        let since = self.synced.get(&(reader, source)).copied().unwrap_or(0);
+        let since = self.believed.get(&(reader, source)).copied().unwrap_or(0);
         for backend in seen {
             view.backends.entry(backend).or_insert(since);
         }
@@ -251,7 +255,7 @@ impl Check {
 }
 
 /// Whether `mirror` shows exactly what `source` publishes.
-pub(crate) fn compare(source: usize, published: &Store, mirror: &Store) -> Result<(), Fault> {
+pub(crate) fn compare(source: usize, published: &Shown, mirror: &Shown) -> Result<(), Fault> {
     let name = name(source);
     let owner: ClusterName = name.parse().expect("a name");
     let mut expected = Table::new();

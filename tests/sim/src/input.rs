@@ -9,7 +9,10 @@ use clustermesh_apiserver::directory::{FileChanges, Listing};
 use clustermesh_apiserver::manifest::ManifestFile;
 use clustermesh_apiserver::manifest::catalog::Catalog;
 use clustermesh_apiserver::model::Input;
+use clustermesh_apiserver::moment::Moment;
 use clustermesh_apiserver::remote_file::RemoteFile;
+
+use crate::Millis;
 
 /// The services of a cluster with their live backends, each a number.
 pub(crate) type Truth = BTreeMap<u8, BTreeSet<u8>>;
@@ -17,6 +20,23 @@ pub(crate) type Truth = BTreeMap<u8, BTreeSet<u8>>;
 /// The address of a backend.
 pub(crate) fn address(cluster: usize, service: u8, backend: u8) -> String {
     format!("10.{}.{service}.{backend}", cluster + 1)
+}
+
+/// Where the store of a cluster is, by name.
+pub(crate) fn host(name: &str) -> String {
+    format!("{name}.example")
+}
+
+/// 2027, so that clocks can be set back without reaching 1970.
+const START_UNIX_MILLISECONDS: i64 = 1_800_000_000_000;
+
+/// What the time is on a machine whose clock is `skew` milliseconds off.
+pub(crate) fn moment(now: Millis, skew: i64) -> Moment {
+    let unix = i64::try_from(now).expect("simulations are short") + START_UNIX_MILLISECONDS;
+    Moment {
+        unix_milliseconds: u64::try_from(unix + skew).expect("long after 1970"),
+        uptime_milliseconds: now,
+    }
 }
 
 /// `truth` as the manifests' directory would say it.
@@ -37,7 +57,7 @@ pub(crate) fn objects(cluster: usize, truth: &Truth) -> Input {
 /// The configuration directory that names `remotes`.
 pub(crate) fn configured(remotes: &BTreeSet<String>) -> Input {
     let file = |name: &String| {
-        let text = format!("endpoints: ['http://{name}.example:2379']");
+        let text = format!("endpoints: ['http://{}:2379']", host(name));
         let file = RemoteFile::read(PathBuf::from(name), Ok(&text), None);
         (name.clone(), Arc::new(file))
     };

@@ -1,19 +1,21 @@
-//! A simulated mesh: the API servers' real decisions and the real store, under time, links and faults
-//! that follow from a seed.
+//! A simulated mesh: the API servers' model, followers and writers, and their stores, under time,
+//! links and faults that follow from a seed.
 //!
-//! What is left out is what moves bytes: the gRPC server and client, and the tasks around them. In
-//! their place, `follower` reads another cluster's store and `pen` writes the own one, each by the
-//! rules of its counterpart in `kvstore`.
+//! Everything that decides or reads and writes a store is the real thing, down to the encoded
+//! messages of gRPC. What is left out is HTTP/2 and sockets, in whose place `wire` carries the
+//! messages, and the loop that brings inputs to the model, which `site` stands in for.
 
 mod check;
-mod follower;
 mod input;
-mod pen;
+mod process;
+mod server;
+mod shown;
 mod site;
-mod store;
+mod wire;
 mod world;
 
-pub use world::{Broken, run};
+pub use wire::Defect;
+pub use world::{Broken, Report, run};
 
 /// Virtual milliseconds since the start of the simulation.
 type Millis = u64;

@@ -7,8 +7,13 @@
     reason = "a longer run is asked for in the environment"
 )]
 
-/// A few seconds.
+use sim::Defect;
+
+/// Some seconds.
 const SEEDS: u64 = 200;
+
+/// Under which a defect shows itself at the latest.
+const DEFECT_SEEDS: u64 = 40;
 
 #[test]
 fn every_mesh_stays_true_through_its_troubles_and_agrees_after_them() {
@@ -19,8 +24,35 @@ fn every_mesh_stays_true_through_its_troubles_and_agrees_after_them() {
     };
 
     for seed in seeds {
-        if let Err(broken) = sim::run(seed) {
+        if let Err(broken) = sim::run(seed, None) {
             panic!("{broken}\nCAUSEWAY_SIM_SEED={seed} runs it alone");
         }
     }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..20 {
+        let first = sim::run(seed, None);
+        let second = sim::run(seed, None);
+
+        assert_eq!(first.unwrap(), second.unwrap());
+    }
+}
+
+#[test]
+fn notices_events_that_a_follower_never_hears() {
+    check_noticed(Defect::LostEvents);
+}
+
+#[test]
+fn notices_writes_that_are_acknowledged_and_lost() {
+    check_noticed(Defect::LostWrites);
+}
+
+#[track_caller]
+fn check_noticed(defect: Defect) {
+    let noticed = (0..DEFECT_SEEDS).any(|seed| sim::run(seed, Some(defect)).is_err());
+
+    assert!(noticed, "{defect:?} makes no difference");
 }

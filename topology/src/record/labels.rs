@@ -53,7 +53,8 @@ impl Labels {
 impl fmt::Display for Labels {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, label) in &self.0 {
-            if !label.source.is_empty() {
+            // Without one, what stands before a colon in the key would be read as the source.
+            if !label.source.is_empty() || key.contains(':') {
                 write!(formatter, "{}:", label.source)?;
             }
             write!(formatter, "{key}={};", label.value)?;
@@ -82,5 +83,13 @@ mod tests {
 
         assert_eq!(labels.to_string(), text);
         assert_eq!(labels.cluster(), Some("alpha"));
+    }
+
+    #[test]
+    fn keeps_colons_of_a_key_without_a_source() {
+        for text in [":a:b=1;", "::=;", "a=1;", "k8s:a:b=1;"] {
+            let labels = Labels::parse(text);
+            assert_eq!(Labels::parse(&labels.to_string()), labels, "{text}");
+        }
     }
 }

@@ -28,6 +28,9 @@ pub struct PeerReport {
     pub certificate: Option<CertificateReport>,
     /// `None` for a cluster that sends no pulse, as Cilium does not.
     pub pulse: Option<PulseReport>,
+    /// `None` while it changes no faster than its contract permits.
+    #[serde(default)]
+    pub throttle: Option<ThrottleReport>,
 }
 
 /// The connection to the remote cluster's etcd.
@@ -71,6 +74,18 @@ impl ViolationReport {
     pub fn total(&self) -> u64 {
         self.by_reason.values().sum()
     }
+}
+
+/// Changes of the remote cluster are held back: they came faster than its contract permits.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThrottleReport {
+    /// When the first of them had to wait, without a pause since.
+    pub since: u64,
+    /// Those that have arrived and wait. What waits behind them is still in the remote cluster's store.
+    pub changes_waiting: usize,
+    /// What the contract permits.
+    pub changes_per_second: u32,
 }
 
 /// A certificate in a file, as it is now.

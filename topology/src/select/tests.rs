@@ -69,9 +69,40 @@ fn says_why_the_others_were_passed_over() {
     let selection = backends(&mesh, &name(), &service("local", false), "http");
 
     let because: Vec<String> = (selection.passed_over.iter())
-        .map(|it| format!("{} {:?}", it.cluster, it.because))
+        .map(|it| format!("{} {:?}", it.backend.cluster, it.because))
         .collect();
     assert_eq!(because, ["us Lost"]);
+    assert_eq!(
+        selection.passed_over[0].backend.address,
+        "10.2.1.5:8080".parse().unwrap()
+    );
+}
+
+#[test]
+fn tells_each_backend_s_zone() {
+    let mut mesh = mesh("eu us", "");
+    for (tree, cluster, id) in [("state", "eu", 1), ("cache", "us", 2)] {
+        let service = format!(
+            r#"{{"cluster":"{cluster}","namespace":"shop","name":"shop","clusterID":{id},
+                "backends":{{"10.{id}.1.5":{{"http":{{"Protocol":"TCP","Port":8080}}}}}},
+                "zones":{{"10.{id}.1.5":{{"zone":"{cluster}-a"}}}}}}"#
+        );
+        let key = format!("cilium/{tree}/services/v1/{cluster}/shop/shop");
+        put(&mut mesh, &key, &service);
+    }
+
+    let selection = backends(&mesh, &name(), &service("local", true), "http");
+
+    let chosen: Vec<_> = selection
+        .backends
+        .iter()
+        .map(|it| it.zone.as_deref())
+        .collect();
+    assert_eq!(chosen, [Some("eu-a")]);
+    assert_eq!(
+        selection.passed_over[0].backend.zone.as_deref(),
+        Some("us-a")
+    );
 }
 
 #[test]

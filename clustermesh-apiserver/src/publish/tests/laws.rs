@@ -51,7 +51,7 @@ proptest! {
     ) {
         let documents = documents();
         let options = Options { mcs_api: true, ..Options::default() };
-        let mut publisher = Publisher::new(alpha(), options);
+        let mut publisher = Publisher::new(alpha(), options.clone());
         let mut objects = Objects::new();
         let mut told = Table::new();
         told.extend(publisher.table().clone());

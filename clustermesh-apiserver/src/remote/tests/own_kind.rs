@@ -75,6 +75,33 @@ fn takes_what_is_scoped_to_us_as_if_it_were_open() {
 }
 
 #[test]
+fn keeps_what_moves_between_the_open_and_its_scope() {
+    let mut remote = connected();
+    let open = "cilium/state/ip/v1/default/10.1.7.7";
+    let scoped = format!("causeway/export/beta/{open}");
+    let value = r#"{"IP":"10.1.7.7","ID":65537}"#;
+    let delete = |key: &str| {
+        let key = key.to_owned();
+        Update::Changed(vec![follower::Change::Delete {
+            key,
+            mod_revision: 10,
+        }])
+    };
+
+    for (from, to) in [(open, &*scoped), (&*scoped, open)] {
+        remote.apply(put(from, value), &taken(), 2_000);
+        let before = remote.table();
+        remote.apply(put(to, value), &taken(), 2_000);
+        let step = remote.apply(delete(from), &taken(), 2_000);
+        assert_eq!(step, Step::default(), "from {from} to {to}");
+        assert_eq!(remote.table(), before);
+    }
+
+    let step = remote.apply(delete(open), &taken(), 2_000);
+    assert_eq!(step.changes.len(), 1);
+}
+
+#[test]
 fn tells_when_the_publisher_wrote_last() {
     let mut remote = connected();
     let step = remote.apply(

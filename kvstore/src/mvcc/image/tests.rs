@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_client::proto::{PbPutRequest, PbRangeRequest, PbTxnOpRequest, PbTxnRequest};
 use proptest::prelude::*;
@@ -218,7 +218,12 @@ fn shown(store: &Store) -> String {
         })
         .collect();
     let leases: Vec<_> = (1..4)
-        .map(|id| store.lease_keys(id).map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .map(|id| {
+            store
+                .lease_keys(id)
+                .map(<[u8]>::to_vec)
+                .collect::<BTreeSet<_>>()
+        })
         .collect();
     format!("{events:?} {reads:?} {leases:?}")
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::super::refusal::Refusal;
 use super::super::{Store, check};
-use super::Writing;
 
 /// One write of a batch.
 #[derive(Clone, Debug)]
@@ -43,19 +42,13 @@ impl Store {
         for operation in operations {
             match operation {
                 BatchOperation::Delete { key } => writing.delete(&key),
-                BatchOperation::Put { key, value, lease } => writing.put_shared(key, value, lease),
+                BatchOperation::Put { key, value, lease } => {
+                    writing.write(key, |_| (value, lease));
+                }
             }
         }
         writing.finish();
         Ok(self.revision)
-    }
-}
-
-impl Writing<'_> {
-    fn put_shared(&mut self, key: Arc<[u8]>, value: Arc<[u8]>, lease: i64) {
-        let previous = self.store.current(&key).cloned();
-        let key = previous.as_ref().map_or(key, |it| Arc::clone(&it.key));
-        self.supersede(previous.as_deref(), key, value, lease);
     }
 }
 

@@ -88,8 +88,10 @@ impl Plan {
             row.is_in_flight = true;
             batch.operations.push(operation);
             batch.bytes += item.key.len() + value_bytes;
+            let lane = &mut self.lanes[number];
+            lane.pop(queue);
+            lane.backlog.leave(&item.key);
             batch.flight.board(number, item);
-            self.lanes[number].pop(queue);
         }
         Turn::Done
     }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Key;
+use crate::measures::Backlog;
 
 /// The keys of one owner that differ, or may differ, from the store.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Lane {
     announcements: VecDeque<Item>,
     /// Whether it waits for its turn.
     pub(super) is_waiting: bool,
+    /// Counts what waits here.
+    pub(super) backlog: Backlog,
 }
 
 /// A key that is to be written, and since which generation.
@@ -36,6 +39,13 @@ pub(super) enum Queue {
 }
 
 impl Lane {
+    pub(super) fn new(backlog: Backlog) -> Self {
+        Self {
+            backlog,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn push(&mut self, queue: Queue, item: Item) {
         if let Some(queue) = self.queue(queue) {
             queue.push_back(item);

@@ -11,7 +11,11 @@ impl Plan {
     /// and which of our leases are alive. Whatever is not certainly as desired is written again.
     pub fn handle_found(&mut self, mut found: BTreeMap<Key, i64>, alive: &BTreeSet<i64>) {
         self.leases.restart(alive);
-        self.flights.clear();
+        for key in self.flights.drain(..).flat_map(|it| it.keys) {
+            if let Some(lane) = self.rows.get(&key).and_then(|it| self.lanes.get(it.lane)) {
+                lane.backlog.fail(&key);
+            }
+        }
         let mut doubtful = Vec::new();
         let mut undesired = Vec::new();
         for (key, row) in &mut self.rows {
@@ -68,7 +72,9 @@ impl Plan {
         if row.desired.is_some() {
             self.mark(&key);
         } else {
-            row.queue = Queue::None;
+            if std::mem::take(&mut row.queue) != Queue::None {
+                self.lanes[row.lane].backlog.leave(&key);
+            }
             self.drop_if_gone(&key);
         }
     }

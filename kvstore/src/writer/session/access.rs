@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use etcd_client::{Client, Event, GetOptions, PutOptions, Txn, TxnOp, WatchStream};
+use tokio::time::Instant;
 
 use super::super::plan::{Key, Operation};
 use super::End;
 use crate::follower::{MESSAGE_BYTES_MAX, Span};
+use crate::measures::{Measures, Operation as Asked};
 use crate::mvcc::BatchOperation;
+use crate::server::Local;
 
 /// Keys per page when looking at what is there.
 const PAGE_KEYS: i64 = 4_096;
@@ -22,13 +25,41 @@ pub(super) struct Landed {
 pub(super) type Landing = Pin<Box<dyn Future<Output = Result<Landed, End>> + Send>>;
 
 /// Sends a transaction to a store elsewhere.
-pub(super) fn write(client: &Client, number: u64, operations: &[Operation]) -> Landing {
+pub(super) fn write(
+    client: &Client,
+    number: u64,
+    operations: &[Operation],
+    measures: &Measures,
+) -> Landing {
     let requests: Vec<TxnOp> = operations.iter().map(request).collect();
     let mut kv = client.kv_client();
+    let ongoing = measures.begin(Asked::Txn, keys(operations));
     Box::pin(async move {
-        let response = kv.txn(Txn::new().and_then(requests)).await?;
-        let revision = response.header().map_or(0, |it| it.revision());
+        let asked = Instant::now();
+        let response = kv.txn(Txn::new().and_then(requests)).await;
+        ongoing.end(asked.elapsed(), response.is_ok());
+        let revision = response?.header().map_or(0, |it| it.revision());
         Ok(Landed { number, revision })
+    })
+}
+
+/// Writes to the store in this process, and returns the revision.
+pub(super) async fn write_local(
+    local: &Local,
+    operations: Vec<Operation>,
+    measures: &Measures,
+) -> Result<i64, End> {
+    let ongoing = measures.begin(Asked::Txn, keys(&operations));
+    let asked = Instant::now();
+    let written = local.write(operations.into_iter().map(Into::into).collect());
+    let written = written.await;
+    ongoing.end(asked.elapsed(), written.is_ok());
+    written.map_err(|it| End::told(it.message()))
+}
+
+fn keys(operations: &[Operation]) -> impl Iterator<Item = &str> {
+    operations.iter().map(|it| match it {
+        Operation::Delete { key } | Operation::Put { key, .. } => &**key,
     })
 }
 
@@ -41,12 +72,12 @@ impl Meddling {
             return std::future::pending().await;
         };
         match stream.message().await? {
-            Some(message) if message.canceled() => Err(End::Lost(format!(
+            Some(message) if message.canceled() => Err(End::told(format!(
                 "the store canceled the watch: {}",
                 message.cancel_reason()
             ))),
             Some(message) => Ok(message.events().to_vec()),
-            None => Err(End::Lost("the store ended the watch".into())),
+            None => Err(End::told("the store ended the watch")),
         }
     }
 }

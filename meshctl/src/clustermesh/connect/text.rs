@@ -21,7 +21,8 @@ pub(super) fn connected(done: &Done) -> String {
         );
         return text;
     }
-    text += "Copy them, the keys readable for the API server alone, the others first:\n";
+    text += "Copy them, the keys readable for the API server alone, and the file with the other \
+             cluster's name last,\nbecause its appearance makes the API server read the others:\n";
     for cluster in &done.clusters {
         text += &format!(
             "  {}/* to {} where the API server of {} runs\n",

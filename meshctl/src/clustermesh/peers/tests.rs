@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use topology::record::{Capabilities, ClusterConfig};
-use topology::report::{Failure, KindReport, LinkReport, PulseReport, ViolationReport};
+use topology::report::{
+    Failure, KindReport, LinkReport, PulseReport, ThrottleReport, ViolationReport,
+};
 
 use super::*;
 use crate::status::tests::{agent, answered, cluster, tunnel, unanswered};
@@ -139,6 +141,33 @@ at last cilium/state/nodes/v1/us/a: its name is b
 }
 
 #[test]
+fn says_since_when_changes_are_held_back() {
+    let mut us = us();
+    us.throttle = Some(ThrottleReport {
+        since: NOW - 90_000,
+        changes_waiting: 512,
+        changes_per_second: 100,
+    });
+
+    let peers = MeshPeers::new(vec![apiserver(vec![us])], Vec::new(), NOW);
+
+    assert!(peers.well, "late is not wrong");
+    let held =
+        "for 1m: more than the 100 changes in a second that its contract permits; 512 wait here";
+    let text = peers.text(NOW, false);
+    assert!(text.contains(&format!("  held back    {held}\n")), "{text}");
+    let warning = format!(
+        "- apiserver of eu: changes of cluster us are held back {held}\n  remedy: find out why us \
+         changes so much, or raise limits.changesPerSecond in us.contract.yaml\n"
+    );
+    assert!(text.ends_with(&warning), "{text}");
+    let value = serde_json::to_value(peers).unwrap();
+    let throttle = &value["clusters"][0]["peers"][0]["throttle"];
+    assert_eq!(throttle["since"], NOW - 90_000);
+    assert_eq!(throttle["changesWaiting"], 512);
+}
+
+#[test]
 fn gives_programs_every_number() {
     let peers = MeshPeers::new(vec![apiserver(vec![us()])], vec![eu_node()], NOW);
 
@@ -248,6 +277,7 @@ fn us() -> PeerReport {
             at: Some(NOW - 3_500),
             latency_microseconds: 1_500,
         }),
+        throttle: None,
     }
 }
 

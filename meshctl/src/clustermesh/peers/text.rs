@@ -1,7 +1,9 @@
 //! Shows the remote clusters to people.
 
 use topology::record::ClusterConfig;
-use topology::report::{CertificateReport, ClusterState, PeerReport, ViolationReport};
+use topology::report::{
+    CertificateReport, ClusterState, PeerReport, ThrottleReport, ViolationReport,
+};
 
 use super::{MeshPeers, OwnCluster, SeenPeer};
 use crate::status::SeenProblem;
@@ -25,6 +27,16 @@ pub(super) fn reasons(violations: &ViolationReport) -> String {
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     counts.join(", ")
+}
+
+/// What the contract holds back.
+pub(super) fn throttle(throttle: &ThrottleReport, now: u64) -> String {
+    format!(
+        "for {}: more than the {} changes in a second that its contract permits; {} wait here",
+        age(throttle.since, now),
+        throttle.changes_per_second,
+        throttle.changes_waiting,
+    )
 }
 
 fn own_cluster(cluster: &OwnCluster, now: u64, colours: bool) -> String {
@@ -179,6 +191,9 @@ fn details(report: &PeerReport, now: u64) -> String {
         total => format!("{total}: {}", reasons(&report.violations)),
     };
     lines.push(("violations", violations));
+    if let Some(it) = &report.throttle {
+        lines.push(("held back", throttle(it, now)));
+    }
 
     let mut text = format!("\n{}\n", cluster.name);
     for (name, value) in lines {
