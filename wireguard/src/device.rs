@@ -50,6 +50,8 @@ pub struct Device {
 struct Shared {
     interface: String,
     tun: SyncDevice,
+    /// The interface takes UDP packets as segments of one; TCP's it always takes.
+    takes_udp_segments: bool,
     /// The interface's maximum packet size in bytes, refreshed by the timekeeper.
     mtu: AtomicUsize,
     configuration: ArcSwap<Configuration>,
@@ -84,6 +86,7 @@ impl Device {
             socket,
             shared: Arc::new(Shared {
                 interface: interface.to_owned(),
+                takes_udp_segments: tun.udp_gso(),
                 tun,
                 mtu: AtomicUsize::new(MTU_INITIAL.into()),
                 configuration: ArcSwap::default(),
@@ -176,7 +179,9 @@ fn open_tun(interface: &str) -> anyhow::Result<SyncDevice> {
         .name(interface)
         .mtu(MTU_INITIAL)
         .enable(false)
+        .offload(true)
         .build_sync()
+        .and_then(|tun| tun.set_nonblocking(true).map(|()| tun))
         .map_err(|error| {
             let advice = tun_advice(error.kind());
             anyhow::anyhow!("cannot create interface {interface}: {error}; {advice}")

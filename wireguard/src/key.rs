@@ -99,8 +99,8 @@ impl PrivateKey {
         hex::encode(self.0.as_bytes())
     }
 
-    pub(crate) fn secret(&self) -> &StaticSecret {
-        &self.0
+    pub(crate) fn to_bytes(&self) -> [u8; KEY_BYTES] {
+        self.0.to_bytes()
     }
 }
 

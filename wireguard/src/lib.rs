@@ -2,11 +2,29 @@
 
 pub mod allowed_ips;
 pub mod device;
+pub mod offload;
 pub mod uapi;
 
+mod admission;
+mod cipher;
 mod configuration;
+mod cookie;
+mod dropped;
+mod egress;
+mod inbox;
+mod ingress;
 mod key;
-mod outgoing;
+mod message;
+mod noise;
+mod outbox;
+mod packet;
+mod padding;
+mod replay;
+mod session;
+mod stamper;
 mod tunnel;
+
+#[cfg(test)]
+mod world;
 
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};

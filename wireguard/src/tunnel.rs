@@ -1,344 +1,347 @@
-//! One peer's tunnel: what becomes of each packet and datagram, without sending any.
+//! One peer's tunnel: its sessions, where the peer is, and what is due to it.
 //!
-//! The handshake and the sessions are boringtun's. Beside them this keeps what boringtun ties to
-//! its own lifetime or does not keep at all: the endpoint, the persistent keepalive, the wall-clock
-//! time of the last handshake and the bytes counted as the kernel counts them.
+//! What every packet needs is read without a lock: the session, the endpoint and the marks of what
+//! happened when. The handshake is behind a lock, as it is rare.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Tunn, TunnResult};
+use arc_swap::ArcSwapOption;
 
-use crate::outgoing::{Outgoing, PADDING_BYTES};
+use crate::message::{CookieReply, INITIATION_BYTES, Initiation, RESPONSE_BYTES, Response};
+use crate::noise::Claim;
+use crate::session::Session;
+use crate::stamper::Stamper;
 use crate::uapi::{PeerState, UnixTime};
-use crate::{PresharedKey, PrivateKey, PublicKey};
+use crate::{PresharedKey, PublicKey};
+
+mod activity;
+mod negotiation;
+
+pub(crate) use negotiation::Identity;
+
+use activity::{Activity, Due};
+use negotiation::Negotiation;
 
 /// The time at which something happens, on both clocks that matter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
-    pub(crate) monotonic: Instant,
+    /// Since some moment in the past; goes on while the machine sleeps, and never back. Not 0.
+    pub(crate) milliseconds: u64,
     pub(crate) unix: UnixTime,
 }
 
-/// A UDP datagram to send.
+/// Where a peer is, and where it knows us to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Datagram<'a> {
-    pub(crate) payload: &'a [u8],
-    pub(crate) to: SocketAddr,
-}
-
-/// What a datagram from a peer turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Received<'a> {
-    /// Genuine, and needs nothing further.
-    Consumed,
-    /// A genuine packet for the interface, if its source address is the peer's to use.
-    Packet(&'a [u8]),
-    /// A genuine handshake message, to be answered with this.
-    Reply(Datagram<'a>),
-    /// Forged, replayed, too late, or no packet inside.
-    Rejected,
-}
-
-/// Which of a peer's secrets the tunnel is built from; a change of either ends its sessions.
-pub(crate) struct Secrets {
-    pub(crate) private_key: PrivateKey,
-    pub(crate) preshared_key: Option<PresharedKey>,
-    /// Must never refuse: the device limits handshakes before they get here.
-    pub(crate) unlimited: Arc<RateLimiter>,
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// Our address that the peer sent to last, so that answers leave from there.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// A tunnel to one peer.
-///
-/// Every buffer passed in must hold [`BUFFER_BYTES`].
 pub(crate) struct Tunnel {
+    /// What wants the peer's next handshake message is compared with it.
     public_key: PublicKey,
-    /// The first three bytes of every session index that the peer addresses us by.
-    index: u32,
-    /// Absent while the device has no private key.
-    noise: Option<Tunn>,
-    endpoint: Option<SocketAddr>,
-    persistent_keepalive: Option<Duration>,
-    /// When an authenticated datagram last went either way.
-    last_traversal: Instant,
-    /// The session we offered in a handshake response, until a datagram under it proves that the
-    /// peer received the response.
-    unconfirmed_session: Option<u32>,
-    /// Packets that waited for a session may be sent now.
-    flushing: bool,
-    /// A session was cut by a change of secrets and is worth replacing at once.
-    interrupted: bool,
-    last_handshake: Option<UnixTime>,
-    sent_bytes: u64,
-    received_bytes: u64,
+    endpoint: ArcSwapOption<Endpoint>,
+    /// The session that we send with.
+    current: ArcSwapOption<Session>,
+    /// The one before, as long as something may come in under it.
+    previous: ArcSwapOption<Session>,
+    /// One that we offered, until something under it proves that the peer has it.
+    next: ArcSwapOption<Session>,
+    activity: Activity,
+    /// In milliseconds; 0 for none.
+    persistent_keepalive: AtomicU64,
+    negotiation: Mutex<Negotiation>,
 }
 
-/// Room for the largest IP packet and what WireGuard puts around it.
-pub(crate) const BUFFER_BYTES: usize = 65_535 + PADDING_BYTES + 32;
+/// How many bits of a session index are the session's own.
+pub(crate) const SESSION_BITS: u32 = 8;
+
+/// A handshake message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) to: Endpoint,
+}
+
+/// What genuine datagrams brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The peer has the session that we offered; what waited for one can go.
+    pub(crate) is_confirmed: bool,
+    /// The session is old, and [`initiate`](Tunnel::initiate) is due.
+    pub(crate) is_old: bool,
+}
+
+/// What is due to a peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chores {
+    pub(crate) initiation: Option<Reply>,
+    /// An empty packet under the session.
+    pub(crate) keepalive: bool,
+}
 
 impl Tunnel {
-    pub(crate) fn new(public_key: PublicKey, index: u32, now: Instant) -> Self {
+    /// `index` is the beginning of every session index that the peer addresses us by.
+    pub(crate) fn new(public_key: PublicKey, index: u32) -> Self {
         Self {
             public_key,
-            index,
-            noise: None,
-            endpoint: None,
-            persistent_keepalive: None,
-            last_traversal: now,
-            unconfirmed_session: None,
-            flushing: false,
-            interrupted: false,
-            last_handshake: None,
-            sent_bytes: 0,
-            received_bytes: 0,
+            endpoint: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
+            previous: ArcSwapOption::empty(),
+            next: ArcSwapOption::empty(),
+            activity: Activity::default(),
+            persistent_keepalive: AtomicU64::new(0),
+            negotiation: Mutex::new(Negotiation::new(public_key, index)),
         }
     }
 
-    /// Takes new secrets into use, or none. Sessions under the old ones end.
-    pub(crate) fn rebuild(&mut self, secrets: Option<Secrets>) {
-        self.interrupted |= self.has_session();
-        self.unconfirmed_session = None;
-        self.flushing = false;
-        self.noise = secrets.map(|it| {
-            Tunn::new(
-                it.private_key.secret().clone(),
-                x25519_dalek::PublicKey::from(*self.public_key.as_bytes()),
-                it.preshared_key.as_ref().map(PresharedKey::secret),
-                None, // Kept here instead, so that it can change during a session.
-                self.index,
-                Some(it.unlimited),
-            )
-        });
+    /// Takes our own keys into use, or none. What peers still send under the sessions of the former
+    /// key is taken; what we send waits for a session of the new one.
+    pub(crate) fn set_identity(&self, identity: Option<Arc<Identity>>) {
+        let mut negotiation = self.negotiation();
+        let is_going_on = self.current.load().is_some();
+        let is_gone = identity.is_none();
+        negotiation.set_identity(identity, is_going_on);
+        let current = self.current.swap(None);
+        self.next.store(None);
+        self.previous.store(current.filter(|_| !is_gone));
     }
 
-    pub(crate) fn set_endpoint(&mut self, endpoint: SocketAddr) {
-        self.endpoint = Some(endpoint);
+    /// From the next handshake on; a session that there is goes on until both ends have the key.
+    pub(crate) fn set_preshared_key(&self, key: Option<PresharedKey>) {
+        let is_going_on = self.current.load().is_some();
+        self.negotiation().set_preshared_key(key, is_going_on);
+    }
+
+    pub(crate) fn set_endpoint(&self, address: SocketAddr) {
+        let known = self.endpoint.load();
+        if known.as_ref().is_none_or(|it| it.address != address) {
+            let source = None;
+            self.endpoint
+                .store(Some(Arc::new(Endpoint { address, source })));
+        }
     }
 
     /// `seconds` of 0 turns the persistent keepalive off.
-    pub(crate) fn set_persistent_keepalive(&mut self, seconds: u16) {
-        self.persistent_keepalive = (seconds != 0).then(|| Duration::from_secs(seconds.into()));
+    pub(crate) fn set_persistent_keepalive(&self, seconds: u16) {
+        let milliseconds = u64::from(seconds) * 1_000;
+        self.persistent_keepalive
+            .store(milliseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.load().as_deref().copied()
+    }
+
+    /// Forgets our own address, as it is gone: the system chooses another.
+    pub(crate) fn forget_source(&self) {
+        if let Some(Endpoint { address, .. }) = self.endpoint() {
+            let source = None;
+            self.endpoint
+                .store(Some(Arc::new(Endpoint { address, source })));
+        }
     }
 
     /// The tunnel as `wg show` describes it, except for what the device keeps about the peer.
     pub(crate) fn state(&self) -> PeerState {
+        let keepalive = self.persistent_keepalive.load(Ordering::Relaxed) / 1_000;
+        let negotiation = self.negotiation();
         PeerState {
-            endpoint: self.endpoint,
-            persistent_keepalive_seconds: self
-                .persistent_keepalive
-                .and_then(|it| it.as_secs().try_into().ok())
-                .unwrap_or(0),
-            last_handshake: self.last_handshake,
-            received_bytes: self.received_bytes,
-            sent_bytes: self.sent_bytes,
+            endpoint: self.endpoint().map(|it| it.address),
+            preshared_key: negotiation.preshared_key().cloned(),
+            persistent_keepalive_seconds: keepalive.try_into().unwrap_or(u16::MAX),
+            last_handshake: negotiation.last_handshake(),
+            received_bytes: self.activity.received_bytes(),
+            sent_bytes: self.activity.sent_bytes(),
             ..PeerState::default()
         }
     }
 
-    /// The handshake that a peer with a persistent keepalive deserves as soon as it is configured.
-    pub(crate) fn start<'a>(&mut self, buffer: &'a mut [u8], now: Now) -> Option<Datagram<'a>> {
-        let wanted = self.interrupted || self.persistent_keepalive.is_some();
-        if !wanted || self.has_session() {
-            return None;
+    /// The session to send with now.
+    pub(crate) fn session_to_send(&self, now: Now) -> Option<Arc<Session>> {
+        let session = self.current.load_full()?;
+        session.is_alive(now.milliseconds).then_some(session)
+    }
+
+    /// The session by which the peer addresses us.
+    pub(crate) fn session_addressed(&self, local_index: u32, now: Now) -> Option<Arc<Session>> {
+        [&self.current, &self.next, &self.previous]
+            .into_iter()
+            .filter_map(|it| it.load_full())
+            .find(|it| it.local_index == local_index && it.is_alive(now.milliseconds))
+    }
+
+    /// Follows datagrams that were sent under a session. The answer is whether
+    /// [`initiate`](Self::initiate) is due.
+    pub(crate) fn note_sent(
+        &self,
+        session: &Session,
+        bytes: u64,
+        has_packets: bool,
+        now: Now,
+    ) -> bool {
+        self.activity.note_sent(bytes, has_packets, now);
+        session.is_old_for_sending(now.milliseconds)
+    }
+
+    /// Follows genuine datagrams that came in under a session.
+    pub(crate) fn note_received(
+        &self,
+        session: &Arc<Session>,
+        bytes: u64,
+        has_packets: bool,
+        from: Endpoint,
+        now: Now,
+    ) -> Heard {
+        self.activity.note_received(bytes, has_packets, now);
+        self.follow(from);
+        let is_old = session.is_old_for_receiving(now.milliseconds) && self.is_current(session);
+        Heard {
+            is_confirmed: self.is_next(session) && self.promote(session, now),
+            is_old: is_old && self.activity.asks_once(session.local_index),
         }
-        self.endpoint?;
-        self.interrupted = false;
-        let length = written(
-            self.noise
-                .as_mut()?
-                .format_handshake_initiation(buffer, false),
-        );
-        self.outgoing(buffer, length, now)
     }
 
-    /// Seals an IP packet. Without a session the packet waits, and the datagram is a handshake
-    /// initiation if none is under way; without an endpoint the packet is lost.
-    pub(crate) fn send<'a>(
-        &mut self,
-        packet: Outgoing<'_>,
-        buffer: &'a mut [u8],
-        now: Now,
-    ) -> Option<Datagram<'a>> {
-        self.endpoint?;
-        let length = written(self.noise.as_mut()?.encapsulate(packet.padded(), buffer));
-        self.outgoing(buffer, length, now)
+    /// Keeps a frame until there is a session; the oldest goes if there are too many.
+    pub(crate) fn wait(&self, frame: &[u8]) {
+        self.negotiation().wait(frame);
     }
 
-    /// Opens a datagram that names one of this tunnel's sessions or its peer's key.
-    ///
-    /// Afterwards, [`next_queued`](Self::next_queued) is due until it returns nothing.
-    pub(crate) fn receive<'a>(
-        &mut self,
-        datagram: &[u8],
-        source: SocketAddr,
-        buffer: &'a mut [u8],
+    /// The frames that waited, in order.
+    pub(crate) fn waited(&self) -> Vec<Box<[u8]>> {
+        self.negotiation().waited()
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.negotiation().has_waiting()
+    }
+
+    /// Begins a handshake, unless one is on its way.
+    pub(crate) fn initiate(&self, now: Now, stamper: &Stamper) -> Option<Reply> {
+        let to = self.endpoint()?;
+        let payload = self.negotiation().initiate(now, stamper)?;
+        Some(self.handshake_message(payload.to_vec(), to, now))
+    }
+
+    /// Answers an initiation that names this peer. `None` if it is a replay or one too many.
+    pub(crate) fn answer(
+        &self,
+        claim: Claim,
+        message: Initiation<'_>,
+        from: Endpoint,
         now: Now,
-    ) -> Received<'a> {
-        let Some(noise) = &mut self.noise else {
-            return Received::Rejected;
+    ) -> Option<Reply> {
+        let (payload, session) = self.negotiation().answer(claim, message, now)?;
+        self.next.store(Some(Arc::new(session)));
+        let length = INITIATION_BYTES as u64;
+        self.activity.note_received(length, false, now);
+        self.follow(from);
+        Some(self.handshake_message(payload.to_vec(), from, now))
+    }
+
+    /// Takes a response. Afterwards something must be sent, be it empty: it confirms the session.
+    pub(crate) fn finish(&self, message: Response<'_>, from: Endpoint, now: Now) -> bool {
+        let mut negotiation = self.negotiation();
+        let Some(session) = negotiation.finish(message, now) else {
+            return false;
         };
-        match noise.decapsulate(Some(source.ip()), datagram, buffer) {
-            TunnResult::Err(_) => Received::Rejected,
-            TunnResult::Done => {
-                self.authenticated(datagram, source, now);
-                Received::Consumed
-            }
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                self.authenticated(datagram, source, now);
-                Received::Packet(packet)
-            }
-            TunnResult::WriteToNetwork(reply) => {
-                self.authenticated(datagram, source, now);
-                self.unconfirmed_session = offered_session(reply).or(self.unconfirmed_session);
-                self.count_sent(reply.len(), now);
-                Received::Reply(Datagram {
-                    payload: reply,
-                    to: source,
-                })
-            }
-        }
-    }
-
-    /// The next packet that waited for a session, sealed.
-    pub(crate) fn next_queued<'a>(
-        &mut self,
-        buffer: &'a mut [u8],
-        now: Now,
-    ) -> Option<Datagram<'a>> {
-        if !self.flushing {
-            return None;
-        }
-        let length = written(self.noise.as_mut()?.decapsulate(None, &[], buffer));
-        self.flushing = length != 0;
-        self.outgoing(buffer, length, now)
-    }
-
-    /// Does what is due: repeats a handshake, renews a session, keeps one alive.
-    ///
-    /// Call it at least every quarter of a second; boringtun's timers stand still in between.
-    pub(crate) fn tick<'a>(&mut self, buffer: &'a mut [u8], now: Now) -> Option<Datagram<'a>> {
-        let length = written(self.noise.as_mut()?.update_timers(buffer));
-        if length != 0 {
-            return self.outgoing(buffer, length, now);
-        }
-        let interval = self.persistent_keepalive?;
-        if now.monotonic.saturating_duration_since(self.last_traversal) < interval {
-            return None;
-        }
-        self.last_traversal = now.monotonic;
-        self.keep_alive(buffer, now)
-    }
-
-    /// An empty datagram under the session, or a handshake for want of one.
-    fn keep_alive<'a>(&mut self, buffer: &'a mut [u8], now: Now) -> Option<Datagram<'a>> {
-        self.endpoint?;
-        let established = self.has_session();
-        let noise = self.noise.as_mut()?;
-        let length = written(if established {
-            noise.encapsulate(&[], buffer)
-        } else {
-            noise.format_handshake_initiation(buffer, false)
-        });
-        self.outgoing(buffer, length, now)
-    }
-
-    fn has_session(&self) -> bool {
-        self.noise
-            .as_ref()
-            .is_some_and(|it| it.time_since_last_handshake().is_some())
-    }
-
-    /// Follows a genuine datagram: the peer is where it came from, and what it proves is so.
-    fn authenticated(&mut self, datagram: &[u8], source: SocketAddr, now: Now) {
-        self.received_bytes += datagram.len() as u64;
-        self.last_traversal = now.monotonic;
-
-        match Message::of(datagram) {
-            // A cookie proves who answers, not that the peer moved.
-            Message::Cookie => return,
-            Message::Initiation | Message::Other => (),
-            Message::Response => self.established(now),
-            Message::Data { session } => {
-                if self.unconfirmed_session == Some(session) {
-                    self.established(now);
-                }
-            }
-        }
-        self.endpoint = Some(source);
-    }
-
-    fn established(&mut self, now: Now) {
-        self.unconfirmed_session = None;
-        self.flushing = true;
-        self.last_handshake = Some(now.unix);
+        let former = self.current.swap(Some(Arc::new(session)));
+        // What the peer offered beside is not what it uses: both ends know the one that is done.
+        let former = self.next.swap(None).or(former);
+        self.previous.store(former);
+        drop(negotiation);
+        self.activity
+            .note_received(RESPONSE_BYTES as u64, false, now);
+        self.follow(from);
         tracing::debug!(peer = %self.public_key, "handshake complete");
+        true
     }
 
-    fn outgoing<'a>(&mut self, buffer: &'a [u8], length: usize, now: Now) -> Option<Datagram<'a>> {
-        let to = self.endpoint?;
-        if length == 0 {
-            return None;
+    /// Takes a cookie, which goes with the next handshake message.
+    pub(crate) fn take_cookie(&self, reply: CookieReply<'_>, now: Now) -> bool {
+        self.negotiation().take_cookie(reply, now)
+    }
+
+    /// Finds out what is due. Call it every tenth of a second or so.
+    pub(crate) fn tick(&self, now: Now, stamper: &Stamper) -> Chores {
+        self.end_old_sessions(now);
+        let persistent = self.persistent_keepalive.load(Ordering::Relaxed);
+        let due = self.activity.due(persistent, now);
+        let has_session = self.session_to_send(now).is_some();
+        let wants_session =
+            due == Some(Due::Handshake) || due == Some(Due::Keepalive) && !has_session;
+        let mut negotiation = self.negotiation();
+        if wants_session || negotiation.is_wanted() {
+            negotiation.want(now);
         }
-        self.count_sent(length, now);
-        Some(Datagram {
-            payload: &buffer[..length],
-            to,
-        })
-    }
-
-    fn count_sent(&mut self, length: usize, now: Now) {
-        self.sent_bytes += length as u64;
-        self.last_traversal = now.monotonic;
-    }
-}
-
-/// The kinds of message, as far as the tunnel treats them differently.
-enum Message {
-    Cookie,
-    Data {
-        /// The session index by which the peer addresses us.
-        session: u32,
-    },
-    Initiation,
-    Other,
-    Response,
-}
-
-impl Message {
-    fn of(datagram: &[u8]) -> Self {
-        match (datagram.first(), session_index(datagram)) {
-            (Some(1), _) => Self::Initiation,
-            (Some(2), _) => Self::Response,
-            (Some(3), _) => Self::Cookie,
-            (Some(4), Some(session)) => Self::Data { session },
-            (Some(_) | None, _) => Self::Other,
+        let is_due = negotiation.is_due(now);
+        drop(negotiation);
+        let initiation = is_due.then(|| self.initiate(now, stamper)).flatten();
+        Chores {
+            initiation,
+            keepalive: due == Some(Due::Keepalive) && has_session,
         }
     }
-}
 
-/// The session that `reply` offers, if it is a handshake response.
-fn offered_session(reply: &[u8]) -> Option<u32> {
-    match Message::of(reply) {
-        Message::Response => session_index(reply),
-        Message::Cookie | Message::Data { .. } | Message::Initiation | Message::Other => None,
+    fn end_old_sessions(&self, now: Now) {
+        for slot in [&self.current, &self.previous, &self.next] {
+            let old = slot.load();
+            if old
+                .as_ref()
+                .is_some_and(|it| !it.is_alive(now.milliseconds))
+            {
+                slot.compare_and_swap(&old, None);
+            }
+        }
     }
-}
 
-/// Bytes 4 to 7, little endian: the sender's index in handshakes, the receiver's in data.
-fn session_index(message: &[u8]) -> Option<u32> {
-    let bytes = message.get(4..8)?.try_into().ok()?;
-    Some(u32::from_le_bytes(bytes))
-}
+    fn is_next(&self, session: &Arc<Session>) -> bool {
+        let next = self.next.load();
+        next.as_ref().is_some_and(|it| Arc::ptr_eq(it, session))
+    }
 
-/// How many bytes boringtun wrote for the network, always from the start of its buffer.
-fn written(result: TunnResult<'_>) -> usize {
-    match result {
-        TunnResult::WriteToNetwork(datagram) => datagram.len(),
-        TunnResult::Done
-        | TunnResult::Err(_)
-        | TunnResult::WriteToTunnelV4(..)
-        | TunnResult::WriteToTunnelV6(..) => 0,
+    fn is_current(&self, session: &Arc<Session>) -> bool {
+        let current = self.current.load();
+        current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session))
+    }
+
+    /// The peer has the session that we offered.
+    fn promote(&self, session: &Arc<Session>, now: Now) -> bool {
+        let mut negotiation = self.negotiation();
+        // Another thread may have been here.
+        if !self.is_next(session) {
+            return false;
+        }
+        negotiation.handle_confirmed(now);
+        let former = self.current.swap(Some(Arc::clone(session)));
+        self.previous.store(former);
+        self.next.store(None);
+        drop(negotiation);
+        tracing::debug!(peer = %self.public_key, "handshake complete");
+        true
+    }
+
+    /// The peer is where its last genuine datagram came from.
+    fn follow(&self, from: Endpoint) {
+        let known = self.endpoint.load();
+        if known.as_deref() != Some(&from) {
+            self.endpoint.store(Some(Arc::new(from)));
+        }
+    }
+
+    fn handshake_message(&self, payload: Vec<u8>, to: Endpoint, now: Now) -> Reply {
+        self.activity.note_sent(payload.len() as u64, false, now);
+        Reply { payload, to }
+    }
+
+    fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
+        // Whole between any two calls, so a panic elsewhere does not spoil it.
+        self.negotiation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

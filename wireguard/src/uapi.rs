@@ -99,7 +99,7 @@ pub struct PeerState {
 }
 
 /// A wall-clock time, counted from 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime {
     pub seconds: u64,
     /// 0 to 999 999 999.

@@ -20,6 +20,8 @@ use pair::{End, Family, PATIENCE, PORT, Pair, eventually, patiently, run};
 
 #[path = "device/pair.rs"]
 mod pair;
+#[path = "device/stream.rs"]
+mod stream;
 
 #[test]
 fn carries_packets_both_ways_and_wg_shows_it() {

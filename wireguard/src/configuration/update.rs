@@ -1,13 +1,12 @@
 //! Turns one configuration into the next.
 
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
-use super::{Configuration, Identity, Peer, PeerIndex, SESSION_BITS};
+use super::{Configuration, Peer, PeerIndex};
 use crate::allowed_ips::AllowedIps;
-use crate::tunnel::{Secrets, Tunnel};
+use crate::tunnel::{Identity, SESSION_BITS, Tunnel};
 use crate::uapi::{AllowedIpChange, Errno, PeerUpdate, Setting, Update};
-use crate::{PresharedKey, PrivateKey, PublicKey};
+use crate::{PrivateKey, PublicKey};
 
 /// The kernel's limit too; a sixteenth of the indices, so that a free one is found quickly.
 const PEERS_MAX: usize = 1 << 20;
@@ -22,7 +21,7 @@ impl Configuration {
     }
 
     /// The configuration after `update`. Peers' tunnels change at once, for both configurations.
-    pub(crate) fn updated(&self, update: &Update, now: Instant) -> Self {
+    pub(crate) fn updated(&self, update: &Update) -> Self {
         let mut next = self.clone();
         if let Some(setting) = &update.private_key {
             next.set_private_key(setting);
@@ -34,7 +33,7 @@ impl Configuration {
             next.allowed_ips = AllowedIps::default();
         }
         for peer in &update.peers {
-            next.update_peer(peer, now);
+            next.update_peer(peer);
         }
         next
     }
@@ -54,11 +53,11 @@ impl Configuration {
             self.remove_peer(&own_key);
         }
         for peer in self.peers.values() {
-            self.rebuild(peer);
+            peer.tunnel.set_identity(self.identity.clone());
         }
     }
 
-    fn update_peer(&mut self, update: &PeerUpdate, now: Instant) {
+    fn update_peer(&mut self, update: &PeerUpdate) {
         let key = update.public_key;
         if update.remove {
             return self.remove_peer(&key);
@@ -69,23 +68,23 @@ impl Configuration {
             return;
         }
         if !known {
-            self.add_peer(key, now);
-        }
-        if let Some(setting) = &update.preshared_key {
-            self.set_preshared_key(key, setting);
+            self.add_peer(key);
         }
         let Some(peer) = self.peers.get(&key).map(Arc::clone) else {
             return;
         };
-
-        let mut tunnel = peer.tunnel();
+        if let Some(setting) = &update.preshared_key {
+            peer.tunnel.set_preshared_key(match setting {
+                Setting::Clear => None,
+                Setting::To(preshared_key) => Some(preshared_key.clone()),
+            });
+        }
         if let Some(endpoint) = update.endpoint {
-            tunnel.set_endpoint(endpoint);
+            peer.tunnel.set_endpoint(endpoint);
         }
         if let Some(seconds) = update.persistent_keepalive_seconds {
-            tunnel.set_persistent_keepalive(seconds);
+            peer.tunnel.set_persistent_keepalive(seconds);
         }
-        drop(tunnel);
         self.update_allowed_ips(peer.index, update);
     }
 
@@ -101,43 +100,15 @@ impl Configuration {
         }
     }
 
-    fn add_peer(&mut self, key: PublicKey, now: Instant) {
+    fn add_peer(&mut self, key: PublicKey) {
         let mut index = PeerIndex::random();
         while self.peers_by_index.contains_key(&index) {
             index = PeerIndex::random();
         }
-        let peer = Peer {
-            index,
-            preshared_key: None,
-            tunnel: Arc::new(Mutex::new(Tunnel::new(key, index.0, now))),
-        };
-        self.rebuild(&peer);
-        self.put_peer(key, peer);
-    }
-
-    fn set_preshared_key(&mut self, key: PublicKey, setting: &Setting<PresharedKey>) {
-        let preshared_key = match setting {
-            Setting::Clear => None,
-            Setting::To(preshared_key) => Some(preshared_key.clone()),
-        };
-        let Some(peer) = self.peers.get(&key) else {
-            return;
-        };
-        if peer.preshared_key == preshared_key {
-            return;
-        }
-        let peer = Peer {
-            index: peer.index,
-            preshared_key,
-            tunnel: Arc::clone(&peer.tunnel),
-        };
-        self.rebuild(&peer);
-        self.put_peer(key, peer);
-    }
-
-    fn put_peer(&mut self, key: PublicKey, peer: Peer) {
-        let peer = Arc::new(peer);
-        self.peers_by_index.insert(peer.index, Arc::clone(&peer));
+        let tunnel = Tunnel::new(key, index.0);
+        tunnel.set_identity(self.identity.clone());
+        let peer = Arc::new(Peer { index, tunnel });
+        self.peers_by_index.insert(index, Arc::clone(&peer));
         self.peers.insert(key, peer);
     }
 
@@ -146,15 +117,6 @@ impl Configuration {
             self.peers_by_index.remove(&peer.index);
             self.allowed_ips.remove_peer(peer.index);
         }
-    }
-
-    fn rebuild(&self, peer: &Peer) {
-        let secrets = self.identity.as_ref().map(|it| Secrets {
-            private_key: it.private_key.clone(),
-            preshared_key: peer.preshared_key.clone(),
-            unlimited: Arc::clone(&it.unlimited),
-        });
-        peer.tunnel().rebuild(secrets);
     }
 }
 

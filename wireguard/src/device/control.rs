@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::sockets::Sockets;
-use super::transmit::send;
-use super::{Shared, clock, receive};
-use crate::tunnel::BUFFER_BYTES;
+use super::{Shared, receive};
 use crate::uapi::{Errno, Setting, Update, render_state};
 
 /// The one place that changes what the device's threads share.
@@ -34,22 +32,13 @@ impl Control {
 
     /// Applies an update: first what the system may refuse, then the rest, which cannot fail.
     pub(super) fn apply(&mut self, update: &Update) -> Result<(), Errno> {
-        let now = clock::now();
         let current = self.shared.configuration.load_full();
         current.check(update)?;
         let mark = update.fwmark.unwrap_or_else(|| current.fwmark());
         self.prepare_sockets(update, mark)?;
 
-        let next = Arc::new(current.updated(update, now.monotonic));
-        self.shared.configuration.store(Arc::clone(&next));
-
-        let mut buffer = vec![0; BUFFER_BYTES];
-        for peer in next.peers() {
-            let started = peer.tunnel().start(&mut buffer, now);
-            if let Some(datagram) = started {
-                send(&self.shared, datagram);
-            }
-        }
+        let next = Arc::new(current.updated(update));
+        self.shared.configuration.store(next);
         Ok(())
     }
 

@@ -2,30 +2,32 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::configuration::Dropped;
+use crate::dropped::Dropped;
 
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     malformed: AtomicU64,
     no_peer: AtomicU64,
     not_authentic: AtomicU64,
+    replayed: AtomicU64,
     spoofed: AtomicU64,
-    /// The network or the interface took no more: a full buffer, no route, a link that is down.
     undeliverable: AtomicU64,
 }
 
 impl Drops {
     pub(super) fn count(&self, dropped: Dropped) {
-        let counter = match dropped {
-            Dropped::Malformed => &self.malformed,
-            Dropped::NoPeer => &self.no_peer,
-            Dropped::NotAuthentic => &self.not_authentic,
-            Dropped::Spoofed => &self.spoofed,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_undeliverable(&self) {
-        self.undeliverable.fetch_add(1, Ordering::Relaxed);
+        if dropped == Dropped::default() {
+            return;
+        }
+        for (counter, count) in [
+            (&self.malformed, dropped.malformed),
+            (&self.no_peer, dropped.no_peer),
+            (&self.not_authentic, dropped.not_authentic),
+            (&self.replayed, dropped.replayed),
+            (&self.spoofed, dropped.spoofed),
+            (&self.undeliverable, dropped.undeliverable),
+        ] {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
     }
 }

@@ -1,26 +1,46 @@
 //! A door: carries datagrams from the network to the interface.
 
-use std::net::SocketAddr;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::sockets::{Family, Sockets};
-use super::transmit::send;
+use rustix::io::writev;
+
+use super::sockets::{Arrivals, Family, Sockets};
 use super::{Shared, clock};
-use crate::configuration::Inbound;
-use crate::tunnel::BUFFER_BYTES;
+use crate::ingress::{Ingress, Interface};
+use crate::offload::{Coalescer, Frame, Offloads, VnetHeader};
 
 /// Keeps an error that does not go away from taking a whole processor.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// Reads one family's datagrams until `sockets` are retired.
 pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
-    let mut datagram = vec![0; BUFFER_BYTES];
-    let mut opened = vec![0; BUFFER_BYTES];
-    while let Some(received) = sockets.receive(family, &mut datagram) {
+    let offloads = Offloads {
+        tcp: true,
+        udp: shared.takes_udp_segments,
+    };
+    let mut ingress = Ingress::new(offloads, shared.mtu());
+    let mut arrivals = Arrivals::new();
+    let (mut network, mut interface) = (shared, shared);
+    while let Some(received) = sockets.receive(family, &mut arrivals) {
         match received {
-            Ok((length, source)) => carry(shared, &datagram[..length], source, &mut opened),
+            Ok(()) => {
+                let configuration = shared.configuration.load();
+                ingress.set_mtu(shared.mtu());
+                let (buffer, groups) = arrivals.parts();
+                let now = clock::now();
+                ingress.carry(
+                    &configuration,
+                    buffer,
+                    groups,
+                    now,
+                    &mut network,
+                    &mut interface,
+                );
+                shared.drops.count(ingress.take_dropped());
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot receive");
                 thread::sleep(PAUSE_AFTER_ERROR);
@@ -29,33 +49,15 @@ pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
     }
 }
 
-fn carry(shared: &Shared, datagram: &[u8], source: SocketAddr, opened: &mut [u8]) {
-    let configuration = shared.configuration.load();
-    let now = clock::now();
-    let (inbound, peer) = configuration.inbound(datagram, source, opened, now);
-    match inbound {
-        Inbound::Nothing => (),
-        Inbound::Deliver(packet) => deliver(shared, packet),
-        Inbound::Drop(dropped) => shared.drops.count(dropped),
-        Inbound::Reply(reply) => send(shared, reply),
-    }
-
-    let Some(peer) = peer else {
-        return;
-    };
-    loop {
-        // Locked for one packet at a time, so that sending never waits behind a lock.
-        let queued = peer.tunnel().next_queued(opened, now);
-        match queued {
-            Some(datagram) => send(shared, datagram),
-            None => break,
+impl Interface for &Shared {
+    /// Hands a frame to the interface, gathered from where its packets were opened.
+    fn write(&mut self, frame: &Frame<'_>, buffer: &[u8]) -> bool {
+        let header = frame.header.encode();
+        let mut slices = [IoSlice::new(&[]); 1 + Coalescer::PACKETS_MAX];
+        slices[0] = IoSlice::new(&header[..VnetHeader::BYTES]);
+        for (slice, piece) in slices[1..].iter_mut().zip(frame.pieces) {
+            *slice = IoSlice::new(&buffer[piece.start..piece.start + piece.length]);
         }
-    }
-}
-
-fn deliver(shared: &Shared, packet: &[u8]) {
-    if let Err(error) = shared.tun.send(packet) {
-        tracing::trace!(%error, "packet not delivered");
-        shared.drops.count_undeliverable();
+        writev(&self.tun, &slices[..=frame.pieces.len()]).is_ok()
     }
 }

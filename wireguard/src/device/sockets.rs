@@ -1,22 +1,49 @@
 //! A door: the UDP sockets of a device, one for each address family, on one port.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6DontFrag;
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
-use socket2::{Domain, Socket, Type};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::tunnel::Datagram;
+use crate::ingress::Arrival;
+use crate::outbox::Burst;
+use crate::tunnel::Endpoint;
 
 pub(super) struct Sockets {
-    v4: std::net::UdpSocket,
+    v4: Half,
     /// Absent where the system has no IPv6.
-    v6: Option<std::net::UdpSocket>,
+    v6: Option<Half>,
     port: u16,
     retired: AtomicBool,
 }
+
+/// One family's socket, and what the kernel lets us do with it.
+struct Half {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// What one wait brought, in groups of datagrams from one place.
+pub(super) struct Arrivals {
+    buffer: Box<[u8]>,
+    groups: Vec<RecvMeta>,
+    count: usize,
+}
+
+/// Groups that one call may bring: for datagrams that the kernel did not join.
+const GROUPS_MAX: usize = 16;
+
+/// What the kernel joins at most.
+const GROUP_BYTES_MAX: usize = 65_536;
 
 /// A burst of about 3000 full datagrams, which is what a peer may send while we are not scheduled.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -41,9 +68,9 @@ impl Sockets {
     }
 
     fn bind_once(port: u16, mark: u32) -> io::Result<Self> {
-        let v4 = bind(Ipv4Addr::UNSPECIFIED.into(), port, mark)?;
-        let port = v4.local_addr()?.port();
-        let v6 = match bind(Ipv6Addr::UNSPECIFIED.into(), port, mark) {
+        let v4 = Half::bind(Ipv4Addr::UNSPECIFIED.into(), port, mark)?;
+        let port = v4.socket.local_addr()?.port();
+        let v6 = match Half::bind(Ipv6Addr::UNSPECIFIED.into(), port, mark) {
             Ok(socket) => Some(socket),
             Err(error) if has_no_ipv6(&error) => None,
             Err(error) => return Err(error),
@@ -67,43 +94,58 @@ impl Sockets {
 
     /// Marks what is sent from now on; 0 removes the mark.
     pub(super) fn set_mark(&self, mark: u32) -> io::Result<()> {
-        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
-            socket2::SockRef::from(socket).set_mark(mark)?;
+        for half in self.halves() {
+            SockRef::from(&half.socket).set_mark(mark)?;
         }
         Ok(())
     }
 
-    /// Sends without waiting: a full buffer is an error, and the datagram is lost.
-    pub(super) fn send(&self, datagram: Datagram<'_>) -> io::Result<()> {
-        let socket = match datagram.to {
+    /// Sends without waiting: what does not fit a full buffer is lost, with an error.
+    pub(super) fn send(&self, burst: Burst<'_>) -> io::Result<()> {
+        let half = match burst.to.address {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?,
         };
-        sendto(socket, datagram.payload, SendFlags::DONTWAIT, &datagram.to)?;
-        Ok(())
+        if burst.bytes.len() <= burst.segment || 1 < half.state.max_gso_segments() {
+            match half.send(burst.bytes, Some(burst.segment), burst.to) {
+                // The path is too narrow for a segment, which has to go in fragments then.
+                Err(error) if is_too_wide(&error) => (),
+                // The state knows by now if the kernel or the card takes no segments.
+                Err(_) if half.state.max_gso_segments() == 1 => (),
+                sent => return sent,
+            }
+        }
+        burst
+            .bytes
+            .chunks(burst.segment)
+            .try_for_each(|datagram| half.send(datagram, None, burst.to))
     }
 
-    /// Waits for a datagram; `None` once the sockets are retired.
+    /// Waits for datagrams; `None` once the sockets are retired.
     pub(super) fn receive(
         &self,
         family: Family,
-        buffer: &mut [u8],
-    ) -> Option<io::Result<(usize, SocketAddr)>> {
-        let socket = match family {
+        arrivals: &mut Arrivals,
+    ) -> Option<io::Result<()>> {
+        let half = match family {
             Family::V4 => &self.v4,
             Family::V6 => self.v6.as_ref()?,
         };
-        let received = receive_from(socket, buffer);
+        let received = half.receive(arrivals, &self.retired);
         (!self.retired.load(Ordering::Acquire)).then_some(received)
     }
 
     /// Wakes whoever waits, for the last time.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+        for half in self.halves() {
             // Linux wakes the readers of an unconnected socket and complains nevertheless.
-            socket2::SockRef::from(socket).shutdown(Shutdown::Both).ok();
+            SockRef::from(&half.socket).shutdown(Shutdown::Both).ok();
         }
+    }
+
+    fn halves(&self) -> impl Iterator<Item = &Half> {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
     }
 }
 
@@ -113,31 +155,97 @@ pub(super) enum Family {
     V6,
 }
 
-fn bind(address: IpAddr, port: u16, mark: u32) -> io::Result<std::net::UdpSocket> {
-    let address = SocketAddr::new(address, port);
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+impl Half {
+    fn bind(address: IpAddr, port: u16, mark: u32) -> io::Result<Self> {
+        let address = SocketAddr::new(address, port);
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if mark != 0 {
+            socket.set_mark(mark)?;
+        }
+        // The system may grant less; a smaller buffer only loses more of a burst.
+        socket.set_recv_buffer_size(BUFFER_BYTES).ok();
+        socket.set_send_buffer_size(BUFFER_BYTES).ok();
+        socket.bind(&address.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        // A path that is narrower than we were told gets fragments, as from the kernel's device:
+        // slow, but not a black hole.
+        if address.is_ipv4() {
+            set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)?;
+        } else {
+            setsockopt(&socket, Ipv6DontFrag, &false)?;
+            set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DONT)?;
+        }
+        let socket = socket.into();
+        Ok(Self { socket, state })
     }
-    if mark != 0 {
-        socket.set_mark(mark)?;
+
+    fn send(&self, bytes: &[u8], segment: Option<usize>, to: Endpoint) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to.address,
+            ecn: None,
+            contents: bytes,
+            segment_size: segment.filter(|it| *it < bytes.len()),
+            src_ip: to.source,
+        };
+        self.state.try_send((&self.socket).into(), &transmit)
     }
-    // The system may grant less; a smaller buffer only loses more of a burst.
-    socket.set_recv_buffer_size(BUFFER_BYTES).ok();
-    socket.set_send_buffer_size(BUFFER_BYTES).ok();
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+
+    fn receive(&self, arrivals: &mut Arrivals, retired: &AtomicBool) -> io::Result<()> {
+        loop {
+            let mut chunks = arrivals.buffer.chunks_mut(GROUP_BYTES_MAX);
+            let mut slices: [IoSliceMut<'_>; GROUPS_MAX] =
+                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            let socket = (&self.socket).into();
+            match self.state.recv(socket, &mut slices, &mut arrivals.groups) {
+                Ok(count) => {
+                    arrivals.count = count;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if retired.load(Ordering::Acquire) {
+                        return Err(error);
+                    }
+                    poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
-/// As the standard library does it, which however panics when a socket that shuts down reads as an
-/// empty datagram from nowhere.
-fn receive_from(
-    socket: &std::net::UdpSocket,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    let (length, _, source) = recvfrom(socket, buffer, RecvFlags::empty())?;
-    let source = source.ok_or(io::ErrorKind::NotConnected)?;
-    Ok((length, source.try_into()?))
+impl Arrivals {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: vec![0; GROUPS_MAX * GROUP_BYTES_MAX].into_boxed_slice(),
+            groups: vec![RecvMeta::default(); GROUPS_MAX],
+            count: 0,
+        }
+    }
+
+    /// The datagrams, and where each group of them lies.
+    pub(super) fn parts(&mut self) -> (&mut [u8], impl Iterator<Item = Arrival>) {
+        let groups = self.groups[..self.count].iter().enumerate();
+        let groups = groups.map(|(index, group)| {
+            let start = index * GROUP_BYTES_MAX;
+            Arrival {
+                start,
+                end: start + group.len,
+                segment: group.stride,
+                from: Endpoint {
+                    address: group.addr,
+                    source: group.dst_ip,
+                },
+            }
+        });
+        (&mut self.buffer, groups)
+    }
+}
+
+fn is_too_wide(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
 }
 
 fn has_no_ipv6(error: &io::Error) -> bool {

@@ -1,21 +1,43 @@
 //! A door: carries packets from the interface to the network.
 
+use std::io;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::{End, Shared, clock};
-use crate::outgoing::Outgoing;
-use crate::tunnel::{BUFFER_BYTES, Datagram};
+use crate::egress::{Egress, Network};
+use crate::offload::VnetHeader;
+use crate::outbox::Burst;
+
+/// The largest packet, and what the interface says of it.
+const FRAME_BYTES_MAX: usize = 65_536 + VnetHeader::BYTES;
 
 /// Reads packets until the interface is gone.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut packet = vec![0; BUFFER_BYTES];
-    let mut sealed = vec![0; BUFFER_BYTES];
+    let mut egress = Egress::new(shared.mtu());
+    let mut frame = vec![0; FRAME_BYTES_MAX];
+    let mut network = &**shared;
     loop {
-        match shared.tun.recv(&mut packet) {
-            Ok(length) => carry(shared, &mut packet, length, &mut sealed),
-            Err(error) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => (),
+        match shared.tun.recv(&mut frame) {
+            Ok(length) => {
+                let configuration = shared.configuration.load();
+                egress.set_mtu(shared.mtu());
+                let frame = &mut frame[..length];
+                egress.carry(&configuration, frame, clock::now(), &mut network);
+            }
+            // Nothing more for the moment, or an interface that is down for the moment.
+            Err(error) if is(&error, Errno::AGAIN) || is(&error, Errno::IO) => {
+                if !egress.is_empty() {
+                    let configuration = shared.configuration.load();
+                    egress.flush(&configuration, clock::now(), &mut network);
+                }
+                shared.drops.count(egress.take_dropped());
+                // An interrupted wait is a short one.
+                let _ = poll(&mut [PollFd::new(&shared.tun, PollFlags::IN)], None);
+            }
+            Err(error) if is(&error, Errno::INTR) => (),
             Err(error) => {
                 tracing::info!(interface = shared.interface, %error, "interface gone");
                 return shared.end(End::InterfaceGone);
@@ -24,22 +46,20 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn carry(shared: &Shared, packet: &mut [u8], length: usize, sealed: &mut [u8]) {
-    let outgoing = Outgoing::new(packet, length, shared.mtu());
-    let configuration = shared.configuration.load();
-    match configuration.outbound(outgoing, sealed, clock::now()) {
-        Ok(Some(datagram)) => send(shared, datagram),
-        Ok(None) => (),
-        Err(dropped) => shared.drops.count(dropped),
+impl Network for &Shared {
+    /// Hands datagrams to the network; what it does not take at once is lost.
+    fn send(&mut self, burst: Burst<'_>) -> bool {
+        let sockets = self.sockets.load();
+        match sockets.as_ref().map(|it| it.send(burst)) {
+            Some(Ok(())) => true,
+            outcome => {
+                tracing::trace!(to = %burst.to.address, ?outcome, "datagrams not sent");
+                false
+            }
+        }
     }
 }
 
-/// Hands a datagram to the network; if it does not take it at once, the datagram is lost.
-pub(super) fn send(shared: &Shared, datagram: Datagram<'_>) {
-    let sockets = shared.sockets.load();
-    let sent = sockets.as_ref().map(|it| it.send(datagram));
-    if !matches!(sent, Some(Ok(()))) {
-        tracing::trace!(to = %datagram.to, ?sent, "datagram not sent");
-        shared.drops.count_undeliverable();
-    }
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }

@@ -246,16 +246,20 @@ impl End {
 
     /// A UDP socket in the namespace, which gives up waiting after [`PATIENCE`].
     pub(crate) fn udp(&self, address: IpAddr, port: u16) -> UdpSocket {
-        let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
-        let socket = thread::spawn(move || {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
-            bind_patiently(SocketAddr::new(address, port))
-        })
-        .join()
-        .unwrap();
+        let socket = self.within(move || bind_patiently(SocketAddr::new(address, port)));
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
+    }
+
+    /// What `open` opens in the namespace.
+    pub(crate) fn within<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> T {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
+        let opening = thread::spawn(move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+            open()
+        });
+        opening.join().unwrap()
     }
 }
 
