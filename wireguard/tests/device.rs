@@ -398,11 +398,7 @@ fn explains_an_unusable_start() {
 #[test]
 fn talks_with_wireguard_go() {
     for family in [Family::V4, Family::V6] {
-        let Pair { mut east, mut west } = Pair::without_devices(family);
-        east.start();
-        west.start_program("wireguard-go", &["-f"]);
-        let pair = Pair { east, west };
-        pair.configure();
+        let pair = Pair::with_wireguard_go(family);
         let preshared_key = PresharedKey::generate();
         for (end, other) in [(&pair.east, &pair.west), (&pair.west, &pair.east)] {
             let peer = PeerUpdate {

@@ -233,9 +233,10 @@ fn warnings(report: &PeerReport, now: u64) -> Vec<Problem> {
     warnings
 }
 
-/// Says that a certificate ends within a week, or cannot be read.
+/// Says that a certificate ends within the month in which the API server warns too, or cannot be
+/// read.
 fn ending(certificate: &CertificateReport, now: u64) -> Option<Problem> {
-    const WEEK_MILLISECONDS: u64 = 7 * 24 * 60 * 60 * 1_000;
+    const DAY_MILLISECONDS: u64 = 24 * 60 * 60 * 1_000;
     let CertificateReport {
         file,
         not_after,
@@ -245,9 +246,9 @@ fn ending(certificate: &CertificateReport, now: u64) -> Option<Problem> {
     let what = match () {
         () if !problem.is_empty() => format!("a certificate cannot be read: {problem}"),
         () if *not_after <= now => format!("the certificate {file} has expired"),
-        () if *not_after - now <= WEEK_MILLISECONDS => {
-            let hours = (not_after - now) / (60 * 60 * 1_000);
-            format!("the certificate {file} expires in {hours} hours")
+        () if *not_after - now <= 30 * DAY_MILLISECONDS => {
+            let days = (not_after - now) / DAY_MILLISECONDS;
+            format!("the certificate {file} expires in {days} days")
         }
         () => return None,
     };

@@ -85,7 +85,7 @@ impl Activity {
         let unacknowledged = self.unacknowledged_since.load(Ordering::Relaxed);
         let last = self.last_traversal.load(Ordering::Relaxed);
         let is_idle = persistent_keepalive != 0
-            && last.saturating_add(persistent_keepalive) <= now.milliseconds;
+            && (last == 0 || last.saturating_add(persistent_keepalive) <= now.milliseconds);
         if !is_idle && !has_passed(unacknowledged, KEEPALIVE_MILLISECONDS) {
             return None;
         }

@@ -93,6 +93,16 @@ impl Pair {
         pair
     }
 
+    /// One of ours in the east, and Debian's in the west.
+    pub(crate) fn with_wireguard_go(family: Family) -> Self {
+        let Self { mut east, mut west } = Self::without_devices(family);
+        east.start();
+        west.start_program("wireguard-go", &["-f"]);
+        let pair = Self { east, west };
+        pair.configure();
+        pair
+    }
+
     pub(crate) fn configure(&self) {
         self.east.configure(&self.west);
         self.west.configure(&self.east);

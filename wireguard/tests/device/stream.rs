@@ -25,11 +25,7 @@ fn arrive_whole_both_ways_between_two_of_ours() {
 #[test]
 fn arrive_whole_both_ways_with_wireguard_go_at_the_other_end() {
     for family in [Family::V4, Family::V6] {
-        let Pair { mut east, mut west } = Pair::without_devices(family);
-        east.start();
-        west.start_program("wireguard-go", &["-f"]);
-        let pair = Pair { east, west };
-        pair.configure();
+        let pair = Pair::with_wireguard_go(family);
         exchange(&pair.east, &pair.west, 4 << 20);
     }
 }

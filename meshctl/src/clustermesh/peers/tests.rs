@@ -122,7 +122,7 @@ fn warns_without_calling_the_cluster_unwell() {
         by_reason: BTreeMap::from([("mismatch".to_owned(), 2)]),
         last: "cilium/state/nodes/v1/us/a: its name is b".to_owned(),
     };
-    us.certificate.as_mut().unwrap().not_after = NOW + 60 * 60 * 1_000;
+    us.certificate.as_mut().unwrap().not_after = NOW + 30 * 24 * 60 * 60 * 1_000;
 
     let peers = MeshPeers::new(vec![apiserver(vec![us])], Vec::new(), NOW);
 
@@ -134,7 +134,7 @@ fn warns_without_calling_the_cluster_unwell() {
 - apiserver of eu: 2 records of cluster us broke its contract since the start: mismatch 2; \
 at last cilium/state/nodes/v1/us/a: its name is b
   remedy: correct what us publishes, or what us.contract.yaml allows it
-- apiserver of eu: the certificate /pki/us.crt expires in 1 hours
+- apiserver of eu: the certificate /pki/us.crt expires in 30 days
   remedy: renew it; `meshctl clustermesh connect` renews those towards peers
 "
     );

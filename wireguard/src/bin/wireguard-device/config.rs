@@ -23,7 +23,7 @@ pub(crate) struct Config {
         long,
         env = "CAUSEWAY_LOG",
         value_name = "FILTER",
-        default_value = "info,boringtun=off"
+        default_value = "info"
     )]
     pub(crate) log: String,
 
