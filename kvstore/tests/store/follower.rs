@@ -338,11 +338,11 @@ async fn ends_when_nobody_listens() {
     timeout(HANG, running).await.unwrap().unwrap();
 }
 
-pub(crate) fn follow(store: Store) -> mpsc::Receiver<Update> {
+fn follow(store: Store) -> mpsc::Receiver<Update> {
     follow_by(patient(), store)
 }
 
-fn follow_by(link: Link, store: Store) -> mpsc::Receiver<Update> {
+pub(crate) fn follow_by(link: Link, store: Store) -> mpsc::Receiver<Update> {
     let (sender, receiver) = mpsc::channel(4);
     let prefixes = vec!["cilium/".into(), "causeway/".into()];
     // Small pages, so that lists have several.

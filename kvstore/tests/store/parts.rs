@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use etcd_client::{Txn, TxnOp};
 use kvstore::follower::{Change, Update};
 
-use crate::follower::{expect_connected_and_listed, follow, next};
-use crate::support::{Kind, Running, Wire, store};
+use crate::follower::{expect_connected_and_listed, follow_by, next};
+use crate::support::{Kind, Running, Wire, alert, store};
 
 const TRANSACTIONS: usize = 6;
 const KEYS: usize = 14;
@@ -27,7 +27,7 @@ async fn sees_revisions_whole_that_come_in_parts(kind: Kind) {
     let server = Running::start(kind).await;
     let mut client = server.client().await;
     let wire = Wire::to(server.address()).await;
-    let mut updates = follow(store(wire.address));
+    let mut updates = follow_by(alert(), store(wire.address));
     expect_connected_and_listed(&mut updates, 0).await;
     wire.cut();
     assert!(matches!(next(&mut updates).await, Update::Lost { .. }));
