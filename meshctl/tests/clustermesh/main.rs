@@ -205,11 +205,10 @@ fn names_the_step_that_fails_and_its_remedy() {
     let us = world::steps(&found, "us");
     assert!(us.iter().all(|it| it["outcome"] != "failed"), "{us:#?}");
     check_text(&world, &found);
-    let metrics = world.admin(&eu, "/metrics");
-    assert!(
-        metrics.contains("over.crt\",usage=\"client\"} 1609459200.0\n"),
-        "{metrics}"
-    );
+    eventually("the end of a client's certificate in the metrics", || {
+        let metrics = world.admin(&eu, "/metrics");
+        metrics.contains("over.crt\",usage=\"client\"} 1609459200.0\n")
+    });
 }
 
 /// Tells `server` of `peer`, which makes the peer's certificate a user of its store.
