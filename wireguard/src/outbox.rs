@@ -72,14 +72,11 @@ impl Outbox {
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
-        let mut flushed = self.turn_to(to, now, network);
+        let mut flushed = Flushed::default();
         for index in 0..frame.count() {
             let length = frame.length(index);
             let padded = padded(length, mtu);
-            if !self.has_room(padded) {
-                flushed.add(self.flush(now, network));
-                self.to = Some((Arc::clone(to.0), Arc::clone(to.1)));
-            }
+            flushed.add(self.make_room(padded, to, now, network));
             let start = self.end + DATA_HEADER_BYTES;
             let (packet, padding) = self.buffer[start..start + padded].split_at_mut(length);
             frame.write(index, packet);
@@ -97,11 +94,7 @@ impl Outbox {
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
-        let mut flushed = self.turn_to(to, now, network);
-        if !self.has_room(0) {
-            flushed.add(self.flush(now, network));
-            self.to = Some((Arc::clone(to.0), Arc::clone(to.1)));
-        }
+        let flushed = self.make_room(0, to, now, network);
         self.add(0);
         flushed
     }
@@ -162,18 +155,19 @@ impl Outbox {
         }
     }
 
-    /// Sends what is for somebody else, or under another session.
-    fn turn_to(
+    /// Sends what is for somebody else, or under another session, or leaves no room for the packet.
+    fn make_room(
         &mut self,
+        padded: usize,
         (peer, session): (&Arc<Peer>, &Arc<Session>),
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
-        let flushed = match &self.to {
-            Some((_, current)) if Arc::ptr_eq(current, session) => return Flushed::default(),
-            Some(_) => self.flush(now, network),
-            None => Flushed::default(),
-        };
+        let is_same = |(_, current): &(_, Arc<Session>)| Arc::ptr_eq(current, session);
+        if self.to.as_ref().is_some_and(is_same) && self.has_room(padded) {
+            return Flushed::default();
+        }
+        let flushed = self.flush(now, network);
         self.to = Some((Arc::clone(peer), Arc::clone(session)));
         flushed
     }

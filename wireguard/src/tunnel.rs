@@ -120,9 +120,10 @@ impl Tunnel {
     pub(crate) fn set_endpoint(&self, address: SocketAddr) {
         let known = self.endpoint.load();
         if known.as_ref().is_none_or(|it| it.address != address) {
-            let source = None;
-            self.endpoint
-                .store(Some(Arc::new(Endpoint { address, source })));
+            self.follow(Endpoint {
+                address,
+                source: None,
+            });
         }
     }
 
@@ -140,9 +141,10 @@ impl Tunnel {
     /// Forgets our own address, as it is gone: the system chooses another.
     pub(crate) fn forget_source(&self) {
         if let Some(Endpoint { address, .. }) = self.endpoint() {
-            let source = None;
-            self.endpoint
-                .store(Some(Arc::new(Endpoint { address, source })));
+            self.follow(Endpoint {
+                address,
+                source: None,
+            });
         }
     }
 
@@ -325,11 +327,11 @@ impl Tunnel {
         true
     }
 
-    /// The peer is where its last genuine datagram came from.
-    fn follow(&self, from: Endpoint) {
+    /// Sends there from now on: where the peer's last genuine datagram came from, or as configured.
+    fn follow(&self, endpoint: Endpoint) {
         let known = self.endpoint.load();
-        if known.as_deref() != Some(&from) {
-            self.endpoint.store(Some(Arc::new(from)));
+        if known.as_deref() != Some(&endpoint) {
+            self.endpoint.store(Some(Arc::new(endpoint)));
         }
     }
 
