@@ -13,7 +13,7 @@ use crate::geo::Location;
 use crate::id::{ClusterId, ClusterName, NodeName, NumericIdentity, ServiceName};
 use crate::record::{
     ClusterConfig, ClusterService, InvalidRecord, IpIdentity, Key, Kind, Labels, MalformedKey,
-    Node, PeerState, Record,
+    Node, PeerState, Reach, Record,
 };
 use crate::service::LocalService;
 
@@ -27,6 +27,8 @@ pub struct Mesh {
     local_services: BTreeMap<ServiceName, LocalService>,
     nodes: BTreeMap<(ClusterName, NodeName), Node>,
     peers: BTreeMap<ClusterName, PeerState>,
+    /// By node of the own cluster.
+    reaches: BTreeMap<NodeName, Reach>,
     /// By service first: the clusters that share one are neighbours.
     services: BTreeMap<(ServiceName, ClusterName), ClusterService>,
     canaries: BTreeSet<(ClusterName, Kind)>,
@@ -74,6 +76,7 @@ impl Mesh {
             local_services: BTreeMap::new(),
             nodes: BTreeMap::new(),
             peers: BTreeMap::new(),
+            reaches: BTreeMap::new(),
             services: BTreeMap::new(),
             canaries: BTreeSet::new(),
             own_synced: false,
@@ -168,6 +171,11 @@ impl Mesh {
             (Key::Peer(cluster), Record::Peer(state)) => {
                 self.peers.insert(cluster, state);
             }
+            (Key::Reach(cluster, node), Record::Reach(reach)) => {
+                if cluster == self.own {
+                    self.reaches.insert(node, reach);
+                }
+            }
             (Key::Service(cluster, name), Record::Service(service)) => {
                 self.services.insert((name, cluster), *service);
             }
@@ -187,6 +195,7 @@ impl Mesh {
             Key::LocalService(_, name) => drop(self.local_services.remove(&name)),
             Key::Node(cluster, name) => drop(self.nodes.remove(&(cluster, name))),
             Key::Peer(cluster) => drop(self.peers.remove(&cluster)),
+            Key::Reach(_, node) => drop(self.reaches.remove(&node)),
             Key::Service(cluster, name) => drop(self.services.remove(&(name, cluster))),
             Key::EndpointSlice(..)
             | Key::ServiceExport(..)
@@ -195,7 +204,8 @@ impl Mesh {
             | Key::DeltaBackend(..)
             | Key::DeltaService(..)
             | Key::Pulse(_)
-            | Key::OwnSynced(_) => (),
+            | Key::OwnSynced(_)
+            | Key::TunnelEnd(..) => (),
         }
         self.stale.remove(key);
     }
@@ -218,7 +228,7 @@ impl Mesh {
         let vouched = key
             .kind()
             .is_some_and(|kind| self.canaries.contains(&(cluster.clone(), kind)));
-        let own_kind = matches!(key, Key::LocalService(..) | Key::Peer(_));
+        let own_kind = matches!(key, Key::LocalService(..) | Key::Peer(_) | Key::Reach(..));
         let removed_cluster = *cluster != self.own && !self.peers.contains_key(cluster);
         vouched || (self.own_synced && (own_kind || removed_cluster))
     }
@@ -237,6 +247,11 @@ impl Mesh {
             .chain(services.map(|(name, cluster)| Key::Service(cluster, name)))
             .chain(local_services.map(|name| Key::LocalService(own.clone(), name)))
             .chain(self.peers.keys().cloned().map(Key::Peer))
+            .chain(
+                self.reaches
+                    .keys()
+                    .map(|it| Key::Reach(own.clone(), it.clone())),
+            )
     }
 
     pub fn own(&self) -> &ClusterName {
@@ -276,6 +291,21 @@ impl Mesh {
     /// A peer of which nothing is said counts as alive: mirrors other than ours write no liveness.
     pub fn is_alive(&self, cluster: &ClusterName) -> bool {
         self.peers.get(cluster).is_none_or(|it| it.connected)
+    }
+
+    /// What each node of the own cluster sees of the others through its tunnels.
+    pub fn reaches(&self) -> &BTreeMap<NodeName, Reach> {
+        &self.reaches
+    }
+
+    /// How long a packet takes to the cluster and back, in microseconds, as the nearest node of the
+    /// own cluster measures it; `None` where none does.
+    pub fn round_trip_microseconds(&self, cluster: &ClusterName) -> Option<u32> {
+        let seen = self
+            .reaches
+            .values()
+            .filter_map(|it| it.clusters.get(cluster));
+        seen.filter_map(|it| it.round_trip_microseconds).min()
     }
 
     pub fn nodes(&self) -> &BTreeMap<(ClusterName, NodeName), Node> {
@@ -334,6 +364,7 @@ fn is_carried_only(key: &Key) -> bool {
             | Key::DeltaBackend(..)
             | Key::DeltaService(..)
             | Key::Pulse(_)
+            | Key::TunnelEnd(..)
     )
 }
 

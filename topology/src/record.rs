@@ -3,6 +3,7 @@
 //! A value is checked against its key and its cluster when it is read, as upstream's readers do, so
 //! that nothing behind this module meets a record that contradicts itself.
 
+mod agent;
 mod cluster_config;
 mod cluster_service;
 mod go_json;
@@ -19,10 +20,11 @@ use std::num::ParseIntError;
 use crate::id::{ClusterId, ClusterName, NumericIdentity};
 use crate::service::LocalService;
 
+pub use agent::{ClusterReach, Reach, TunnelEnd};
 pub use cluster_config::{Capabilities, ClusterConfig};
 pub use cluster_service::{BackendZone, ClusterService, ForZone, ServiceBackend};
 pub use ip::{IpIdentity, NamedPort};
-pub use key::{HEARTBEAT, Key, Kind, MalformedKey, exports_to};
+pub use key::{AGENTS, HEARTBEAT, Key, Kind, MalformedKey, exports_to};
 pub use labels::{CLUSTER_LABEL, Labels};
 pub use node::{AddressKind, Node, NodeAddress};
 pub use own_capabilities::OwnCapabilities;
@@ -44,9 +46,11 @@ pub enum Record {
     Peer(PeerState),
     /// Microseconds since 1970.
     Pulse(u64),
+    Reach(Reach),
     Service(Box<ClusterService>),
     /// A canary, whose time of writing nobody reads.
     Synced(String),
+    TunnelEnd(TunnelEnd),
 }
 
 /// Why a value does not fit its key; upstream's readers drop the same.
@@ -110,6 +114,8 @@ impl Record {
             Key::DeltaBackend(..) => Self::Backend(go_json::decode(value)?),
             Key::Peer(_) => Self::Peer(go_json::decode(value)?),
             Key::Pulse(_) => Self::Pulse(std::str::from_utf8(value)?.parse()?),
+            Key::Reach(..) => Self::Reach(go_json::decode(value)?),
+            Key::TunnelEnd(..) => Self::TunnelEnd(go_json::decode(value)?),
             Key::Service(name, service_name) | Key::DeltaService(name, service_name) => {
                 let service: ClusterService = go_json::decode(value)?;
                 expect("namespace", &service.namespace, service_name.namespace())?;
@@ -136,8 +142,10 @@ impl Record {
             Self::OwnCapabilities(capabilities) => go_json::encode(capabilities),
             Self::Peer(state) => go_json::encode(state),
             Self::Pulse(microseconds) => microseconds.to_string().into_bytes(),
+            Self::Reach(reach) => go_json::encode(reach),
             Self::Service(service) => go_json::encode(service),
             Self::Synced(time) => time.clone().into_bytes(),
+            Self::TunnelEnd(end) => go_json::encode(end),
         }
     }
 }

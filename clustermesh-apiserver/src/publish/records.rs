@@ -196,7 +196,9 @@ impl Records {
             | Key::Pulse(_)
             | Key::LocalService(..)
             | Key::OwnSynced(_)
-            | Key::Peer(_) => return,
+            | Key::Peer(_)
+            | Key::Reach(..)
+            | Key::TunnelEnd(..) => return,
         };
         match (was_shown, is_shown) {
             (false, true) => *count += 1,

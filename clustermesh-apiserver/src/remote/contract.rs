@@ -103,7 +103,9 @@ impl Contract {
             | Key::OwnSynced(_)
             | Key::Peer(_)
             | Key::Pulse(_)
-            | Key::Synced(..) => (),
+            | Key::Reach(..)
+            | Key::Synced(..)
+            | Key::TunnelEnd(..) => (),
         }
         match record {
             Record::Identity(labels) => self.check_identity(labels),
@@ -116,8 +118,10 @@ impl Contract {
             | Record::OwnCapabilities(_)
             | Record::Peer(_)
             | Record::Pulse(_)
+            | Record::Reach(_)
             | Record::Service(_)
-            | Record::Synced(_) => Ok(()),
+            | Record::Synced(_)
+            | Record::TunnelEnd(_) => Ok(()),
         }
     }
 

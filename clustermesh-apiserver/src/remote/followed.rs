@@ -109,9 +109,12 @@ impl Remote {
             | Key::Node(..)
             | Key::Service(..)
             | Key::ServiceExport(..) => text.starts_with(self.tree_prefix()),
-            Key::ClusterConfig(_) | Key::LocalService(..) | Key::OwnSynced(_) | Key::Peer(_) => {
-                false
-            }
+            Key::ClusterConfig(_)
+            | Key::LocalService(..)
+            | Key::OwnSynced(_)
+            | Key::Peer(_)
+            | Key::Reach(..)
+            | Key::TunnelEnd(..) => false,
         }
     }
 

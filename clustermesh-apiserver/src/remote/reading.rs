@@ -135,7 +135,12 @@ impl Remote {
                     self.put_record(&key, record, &mut step.changes);
                 }
             }
-            Key::ClusterConfig(_) | Key::LocalService(..) | Key::OwnSynced(_) | Key::Peer(_) => (),
+            Key::ClusterConfig(_)
+            | Key::LocalService(..)
+            | Key::OwnSynced(_)
+            | Key::Peer(_)
+            | Key::Reach(..)
+            | Key::TunnelEnd(..) => (),
         }
     }
 

@@ -281,7 +281,9 @@ impl Records {
             | Record::OwnCapabilities(_)
             | Record::Peer(_)
             | Record::Pulse(_)
-            | Record::Synced(_) => (),
+            | Record::Reach(_)
+            | Record::Synced(_)
+            | Record::TunnelEnd(_) => (),
         }
     }
 

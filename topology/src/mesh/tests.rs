@@ -46,6 +46,29 @@ fn deletes_at_once_what_the_store_deletes() {
 }
 
 #[test]
+fn takes_the_nearest_nodes_round_trip_and_forgets_a_node_that_left() {
+    let mut mesh = Mesh::new("eu".parse().unwrap());
+    let us = "us".parse().unwrap();
+    assert_eq!(mesh.round_trip_microseconds(&us), None);
+    let reach = |microseconds: u32| {
+        let seen = format!(
+            r#""health":"healthy","sinceUnixMilliseconds":0,"roundTripMicroseconds":{microseconds}"#
+        );
+        format!(r#"{{"clusters":{{"us":{{{seen}}}}}}}"#)
+    };
+
+    put(&mut mesh, "causeway/agents/reach/v1/eu/node-1", &reach(900));
+    put(&mut mesh, "causeway/agents/reach/v1/eu/node-2", &reach(800));
+    put(&mut mesh, "causeway/agents/reach/v1/ap/node-1", &reach(100));
+    assert_eq!(mesh.round_trip_microseconds(&us), Some(800));
+
+    mesh.apply(Event::Delete {
+        key: "causeway/agents/reach/v1/eu/node-2".to_owned(),
+    });
+    assert_eq!(mesh.round_trip_microseconds(&us), Some(900));
+}
+
+#[test]
 fn keeps_the_old_value_when_the_new_one_is_invalid() {
     let mut mesh = mesh(STORE);
     let entries = entries(&[

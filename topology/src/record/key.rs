@@ -37,6 +37,10 @@ pub enum Key {
     OwnSynced(ClusterName),
     /// Ours, never mirrored: what the own cluster knows of a remote one's liveness.
     Peer(ClusterName),
+    /// Ours, never mirrored: what a node sees of other clusters through its tunnels.
+    Reach(ClusterName, NodeName),
+    /// Ours, never mirrored: how tunnels to a node end.
+    TunnelEnd(ClusterName, NodeName),
 }
 
 /// The kinds of records that have a canary of their own.
@@ -118,7 +122,9 @@ impl Key {
             | Self::Pulse(cluster)
             | Self::LocalService(cluster, _)
             | Self::OwnSynced(cluster)
-            | Self::Peer(cluster) => cluster,
+            | Self::Peer(cluster)
+            | Self::Reach(cluster, _)
+            | Self::TunnelEnd(cluster, _) => cluster,
         }
     }
 
@@ -139,7 +145,9 @@ impl Key {
             | Self::Pulse(_)
             | Self::LocalService(..)
             | Self::OwnSynced(_)
-            | Self::Peer(_) => None,
+            | Self::Peer(_)
+            | Self::Reach(..)
+            | Self::TunnelEnd(..) => None,
         }
     }
 
@@ -169,6 +177,8 @@ impl Key {
             Self::LocalService(cluster, it) => format!("{OWN_STATE}services/v1/{cluster}/{it}"),
             Self::OwnSynced(cluster) => format!("{OWN_SYNCED}{cluster}"),
             Self::Peer(cluster) => format!("{OWN_STATE}peers/v1/{cluster}"),
+            Self::Reach(cluster, node) => format!("{AGENTS}reach/v1/{cluster}/{node}"),
+            Self::TunnelEnd(cluster, node) => format!("{AGENTS}tunnel/v1/{cluster}/{node}"),
         }
     }
 
@@ -199,7 +209,9 @@ impl Key {
             | Self::Pulse(_)
             | Self::LocalService(..)
             | Self::OwnSynced(_)
-            | Self::Peer(_) => self.published(),
+            | Self::Peer(_)
+            | Self::Reach(..)
+            | Self::TunnelEnd(..) => self.published(),
         }
     }
 
@@ -216,6 +228,9 @@ pub fn exports_to(peer: &ClusterName) -> String {
 
 /// The key that shows a writer is alive; its value is a time that nobody reads.
 pub const HEARTBEAT: &str = "cilium/.heartbeat";
+
+/// Where a cluster's node agents write, and nowhere else.
+pub const AGENTS: &str = "causeway/agents/";
 
 const CONFIG: &str = "cilium/cluster-config/";
 const SYNCED: &str = "cilium/synced/";
@@ -238,6 +253,9 @@ fn parse(text: &str, owner: &ClusterName) -> Result<Option<Key>, Option<InvalidI
     }
     if let Some(rest) = text.strip_prefix(OWN_STATE) {
         return parse_own(rest);
+    }
+    if let Some(rest) = text.strip_prefix(AGENTS) {
+        return parse_agents(rest);
     }
     if let Some(cluster) = text.strip_prefix(OWN_CAPABILITIES) {
         return Ok(Some(Key::OwnCapabilities(cluster.parse()?)));
@@ -277,6 +295,18 @@ fn parse_own(rest: &str) -> Result<Option<Key>, Option<InvalidId>> {
     if let Some(rest) = rest.strip_prefix("services/v1/") {
         let (cluster, service) = split(rest)?;
         return Ok(Some(Key::LocalService(cluster.parse()?, service.parse()?)));
+    }
+    Ok(None)
+}
+
+fn parse_agents(rest: &str) -> Result<Option<Key>, Option<InvalidId>> {
+    let kinds: [(&str, fn(ClusterName, NodeName) -> Key); 2] =
+        [("reach/v1/", Key::Reach), ("tunnel/v1/", Key::TunnelEnd)];
+    for (kind, key) in kinds {
+        if let Some(rest) = rest.strip_prefix(kind) {
+            let (cluster, node) = split(rest)?;
+            return Ok(Some(key(cluster.parse()?, node.parse()?)));
+        }
     }
     Ok(None)
 }
@@ -393,6 +423,8 @@ mod tests {
             "causeway/delta/services/v1/alpha/shop/web/10.1.1.10",
             "causeway/delta/services/v1/alpha/shop/web/fd00:10:1::10",
             "causeway/pulse/alpha",
+            "causeway/agents/reach/v1/alpha/node-1",
+            "causeway/agents/tunnel/v1/alpha/node-1",
         ] {
             assert_eq!(read(key).unwrap().unwrap().published(), key);
         }
@@ -445,6 +477,7 @@ mod tests {
             "cilium/state/noderegister/v1/x",
             "cilium/synced/alpha/cilium/state/unheard/v1",
             "causeway/state/later/v1/x",
+            "causeway/agents/later/v1/x",
             "other",
         ] {
             assert_eq!(read(key), Ok(None), "{key}");
