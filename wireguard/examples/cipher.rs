@@ -1,7 +1,8 @@
 //! How many gigabytes a second one core seals and opens, by length and number of packets: together,
 //! and one packet after the other.
 //!
-//! `cargo run --release -p wireguard --example cipher`
+//! `cargo run --release -p wireguard --example cipher`; with `--limit`, the one figure to which a tunnel
+//! may be held: gigabits a second of two cores that do nothing else.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
 #[path = "../src"]
@@ -22,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 fn main() {
     let cipher = Cipher::new(&[7; 32]);
+    if std::env::args().nth(1).is_some_and(|it| it == "--limit") {
+        return println!("{:.2}", limit(&cipher));
+    }
     println!("              seal                    open");
     println!("bytes packets together apart ratio    together apart ratio");
     for length in LENGTHS {
@@ -36,6 +40,14 @@ fn main() {
             println!("{length:5} {count:7} {seal}    {open}");
         }
     }
+}
+
+/// Gigabits that two cores can seal and open in a second, when they do nothing else.
+fn limit(cipher: &Cipher) -> f64 {
+    let packets = row(BATCH_MAX, LENGTHS[2]);
+    let bytes = (BATCH_MAX * LENGTHS[2]) as f64;
+    let [[seal, _], [open, _]] = measure(cipher, &packets);
+    2.0 * 8.0 * bytes / (seal + open) / 1e9
 }
 
 /// Seconds for all packets: to seal them together and apart, and to open them likewise.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::clustermesh::Workload;
+use crate::wireguard;
 
 /// Measures the mesh from outside: the same work for any implementation, and what it costs
 #[derive(Debug, Parser)]
@@ -18,6 +19,8 @@ pub(crate) struct Config {
 pub(crate) enum Command {
     /// The API server: publishing, mirroring, and what a change costs
     Clustermesh(Options),
+    /// Tunnels: our device and others, between two namespaces of this machine
+    Wireguard(WireguardOptions),
     /// Serves stores to be mirrored, until stdin ends
     #[command(hide = true)]
     Source(SourceOptions),
@@ -48,6 +51,33 @@ pub(crate) struct Options {
     /// Divides the number of objects, for a quick look
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) divide_by: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WireguardOptions {
+    /// Rows to measure, all if absent
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW")]
+    pub(crate) only: Vec<wireguard::Workload>,
+
+    /// How to write the figures
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+
+    /// The device under test, which takes the flags of wireguard-device
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+
+    /// The program that measures the cipher alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cipher: Option<PathBuf>,
+
+    /// How often every engine has its turn
+    #[arg(long, default_value = "5", value_name = "N")]
+    pub(crate) rounds: usize,
+
+    /// How long traffic flows each time, in seconds
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub(crate) seconds: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

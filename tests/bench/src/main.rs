@@ -11,6 +11,7 @@ mod report;
 mod source;
 mod usage;
 mod visible;
+mod wireguard;
 mod world;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ async fn main() -> ExitCode {
     let outcome: Result<()> = match Config::parse().command {
         Command::Clustermesh(options) => clustermesh::run(options).await,
         Command::Source(options) => source::serve(options).await,
+        Command::Wireguard(options) => tokio::task::block_in_place(|| wireguard::run(&options)),
     };
     lab::binaries::exit(outcome)
 }

@@ -28,7 +28,7 @@ pub(crate) struct Row {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
 }
@@ -56,7 +56,13 @@ impl Row {
     }
 
     #[must_use]
-    pub(crate) fn figure(mut self, name: &'static str, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn figure(
+        mut self,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) -> Self {
+        let name = name.into();
         self.figures.push(Figure { name, value, unit });
         self
     }
@@ -93,7 +99,7 @@ fn paragraph(row: &Row) -> String {
     for it in &row.figures {
         line(
             &mut text,
-            it.name,
+            &it.name,
             &format!("{} {}", number(it.value), it.unit),
         );
     }

@@ -1,0 +1,148 @@
+//! Two network namespaces and a cable between them, which go with the measurement.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// What the measurement stands on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) ends: [End; 2],
+}
+
+/// One end of the cable.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) namespace: String,
+    /// Of the tunnel. Configuration sockets of all namespaces lie in one directory.
+    pub(crate) interface: String,
+    /// On the cable.
+    pub(crate) outside: String,
+    /// In the tunnel.
+    pub(crate) inside: String,
+}
+
+/// What the cable's ends do for who sends and receives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Offloads {
+    All,
+    None,
+}
+
+/// Programs that every row needs, with the Debian packages that have them.
+const TOOLS: [(&str, &str); 5] = [
+    ("ethtool", "ethtool"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("ping", "iputils-ping"),
+    ("wg", "wireguard-tools"),
+];
+
+/// # Errors
+///
+/// Names the first program that is missing, and its package.
+pub(crate) fn require_tools() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("network namespaces need root");
+    }
+    for (tool, package) in TOOLS {
+        let mut command = Command::new(tool);
+        command.arg("--version");
+        if silent(&mut command).status().is_err() {
+            bail!("{tool} is missing: apt-get install {package}");
+        }
+    }
+    Ok(())
+}
+
+impl Ground {
+    pub(crate) fn new(offloads: Offloads) -> Result<Self> {
+        let ends = ["a", "b"].map(|side| {
+            let pid = std::process::id();
+            let number = if side == "a" { 1 } else { 2 };
+            End {
+                namespace: format!("cwbench-{pid}-{side}"),
+                interface: format!("cwb{side}{pid}"),
+                outside: format!("192.0.2.{number}"),
+                inside: format!("10.78.0.{number}"),
+            }
+        });
+        let ground = Self { ends };
+        let [a, b] = &ground.ends;
+        for end in [a, b] {
+            run("ip", &["netns", "add", &end.namespace])?;
+        }
+        let cable = [
+            "link",
+            "add",
+            "cable",
+            "netns",
+            &a.namespace,
+            "type",
+            "veth",
+        ];
+        let peer = ["peer", "name", "cable", "netns", &b.namespace];
+        run("ip", &[&cable[..], &peer].concat())?;
+        for end in [a, b] {
+            end.run("ip", &["link", "set", "lo", "up"])?;
+            let outside = format!("{}/24", end.outside);
+            end.run("ip", &["address", "add", &outside, "dev", "cable"])?;
+            end.run("ip", &["link", "set", "cable", "up"])?;
+            if offloads == Offloads::None {
+                let none = ["tso", "off", "gso", "off", "tx-udp-segmentation", "off"];
+                end.run("ethtool", &[&["-K", "cable"], &none[..]].concat())?;
+            }
+        }
+        Ok(ground)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for end in &self.ends {
+            // Whatever is left says so in the list of namespaces.
+            let _ = run("ip", &["netns", "delete", &end.namespace]);
+        }
+    }
+}
+
+impl End {
+    /// A command that runs in the namespace.
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace, program]);
+        command.args(arguments);
+        command
+    }
+
+    /// Runs a command in the namespace to its end.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(program, arguments);
+        finish(&mut command, program)
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    finish(&mut command, program)
+}
+
+/// Keeps what a command says to itself.
+pub(crate) fn silent(command: &mut Command) -> &mut Command {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+}
+
+fn finish(command: &mut Command, program: &str) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?}: {}", said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
