@@ -47,10 +47,16 @@ pub fn wireguard_public_key(annotations: &Annotations) -> Option<&str> {
 const GLOBAL_SERVICE: &[&str] = &["service.cilium.io/global", "io.cilium/global-service"];
 const SHARED_SERVICE: &[&str] = &["service.cilium.io/shared", "io.cilium/shared-service"];
 const AFFINITY: &[&str] = &["service.cilium.io/affinity", "io.cilium/service-affinity"];
-const WIREGUARD_PUBLIC_KEY: &[&str] = &[
+pub(crate) const WIREGUARD_PUBLIC_KEY: &[&str] = &[
     "network.cilium.io/wg-pub-key",
     "io.cilium.network.wg-pub-key",
 ];
+
+/// The key that will take its place, which others should accept already.
+pub(crate) const WIREGUARD_NEXT_PUBLIC_KEY: &str = "causeway.io/wg-next-pub-key";
+
+/// Where a node may be reached, the likeliest first: socket addresses, with commas between them.
+pub(crate) const WIREGUARD_ENDPOINTS: &str = "causeway.io/wg-endpoints";
 
 /// Anything but `true` means no, as upstream.
 fn is_true(annotations: &Annotations, names: &[&str]) -> Option<bool> {

@@ -23,6 +23,7 @@ pub mod publish;
 pub mod remember;
 pub mod remote;
 pub mod remote_file;
+pub mod reports;
 pub mod serve;
 pub mod storage;
 pub mod timestamp;

@@ -12,12 +12,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use topology::id::ClusterName;
 use topology::record::Kind;
-use topology::report::{CertificateReport, ClusterReport, ClusterState, KindReport};
+use topology::report::{
+    CertificateReport, ClusterReport, ClusterState, KindReport, LivenessReport, Witness,
+};
 
 use crate::hands::Measured;
 use crate::journal::Journal;
 use crate::model::Model;
-use labels::{Certificate, Dropped, Peer, Problems, Records, Scope, peer, scope};
+use labels::{Certificate, Dropped, DroppedOfAgents, Peer, Problems, Records, Scope, peer, scope};
 
 mod labels;
 
@@ -43,6 +45,10 @@ pub struct Metrics {
     last_pulse_seconds: Family<Peer, Seconds>,
     changes_waiting: Family<Peer, Gauge>,
     throttled_seconds: Family<Peer, Counter<f64, AtomicU64>>,
+    reporting_nodes: Family<Peer, Gauge>,
+    reaching_nodes: Family<Peer, Gauge>,
+    judged_by_data_plane: Family<Peer, Gauge>,
+    agent_records_dropped: Family<DroppedOfAgents, Counter>,
     certificates: Family<Certificate, Seconds>,
     global_services: Gauge,
     objects: Gauge,
@@ -84,6 +90,10 @@ impl Default for Metrics {
             last_pulse_seconds: Family::default(),
             changes_waiting: Family::default(),
             throttled_seconds: Family::default(),
+            reporting_nodes: Family::default(),
+            reaching_nodes: Family::default(),
+            judged_by_data_plane: Family::default(),
+            agent_records_dropped: Family::default(),
             certificates: Family::default(),
             global_services: Gauge::default(),
             objects: Gauge::default(),
@@ -160,6 +170,17 @@ impl Metrics {
         let help = "Seconds for which the contract of the remote cluster held changes back";
         let name = "remote_cluster_throttled_seconds";
         ours.register(name, help, it.throttled_seconds);
+        let help = "Nodes of this cluster that report on the remote cluster";
+        ours.register("remote_cluster_reporting_nodes", help, it.reporting_nodes);
+        let help = "Nodes of this cluster that reach the remote cluster through their tunnels";
+        ours.register("remote_cluster_reaching_nodes", help, it.reaching_nodes);
+        let help = "1 while what nodes reach decides whether the remote cluster counts as connected, \
+                    0 while its etcd does";
+        let name = "remote_cluster_judged_by_data_plane";
+        ours.register(name, help, it.judged_by_data_plane);
+        let help = "Records of node agents that are not acceptable, by reason";
+        let name = "agent_records_dropped";
+        ours.register(name, help, it.agent_records_dropped);
         let help = "When a certificate ends, in seconds since 1970; 0 if it cannot be read";
         ours.register("certificate_expiry_unix_seconds", help, it.certificates);
         let help = "Services that this cluster shares";
@@ -202,6 +223,7 @@ impl Metrics {
             let report = remote.report();
             self.show_cluster(own, &report);
             self.show_way(own, &report.name, journal);
+            self.show_liveness(own, &report.name, remote.liveness());
             for (kind, records) in remote.kinds() {
                 self.show_kind(&report.name, kind, records);
             }
@@ -213,6 +235,12 @@ impl Metrics {
                 let counter = self.dropped.get_or_create(&labels);
                 counter.inner().store(count, Ordering::Relaxed);
             }
+        }
+        for (reason, count) in model.dropped_of_agents() {
+            let counter = self
+                .agent_records_dropped
+                .get_or_create(&DroppedOfAgents { reason });
+            counter.inner().store(count, Ordering::Relaxed);
         }
         self.global_services
             .set(gauge(model.shared_service_count()));
@@ -252,6 +280,9 @@ impl Metrics {
             &self.endpoints,
             &self.failures,
             &self.changes_waiting,
+            &self.reporting_nodes,
+            &self.reaching_nodes,
+            &self.judged_by_data_plane,
         ] {
             family.clear();
         }
@@ -300,6 +331,17 @@ impl Metrics {
                 .get_or_create(&peer)
                 .set(seconds(at));
         }
+    }
+
+    fn show_liveness(&self, own: &ClusterName, remote: &ClusterName, report: LivenessReport) {
+        let peer = peer(own, remote);
+        let is_data_plane = report.decided_by == Witness::DataPlane;
+        let reporting = self.reporting_nodes.get_or_create(&peer);
+        reporting.set(gauge(report.nodes_reporting));
+        let reaching = self.reaching_nodes.get_or_create(&peer);
+        reaching.set(gauge(report.nodes_reaching));
+        let judged = self.judged_by_data_plane.get_or_create(&peer);
+        judged.set(is_data_plane.into());
     }
 
     fn show_kind(&self, remote: &ClusterName, kind: String, report: KindReport) {

@@ -19,6 +19,7 @@ use crate::publish::{self, Changes, Cluster, Remembered, Table, Value};
 use crate::remote_file::RemoteFile;
 use crate::users::file::UsersFile;
 
+mod agents;
 mod mirroring;
 pub mod peers;
 mod publishing;
@@ -27,6 +28,7 @@ mod status;
 
 pub use mirroring::{CONNECT_GRACE, Policy, REMOVAL_GRACE};
 
+use agents::Agents;
 use mirroring::Mirroring;
 use publishing::Publishing;
 use readers::Readers;
@@ -34,6 +36,8 @@ use readers::Readers;
 /// Everything that can change the model.
 #[derive(Debug)]
 pub enum Input {
+    /// What our store says of the node agents of this cluster.
+    Agents(Update),
     /// The ClusterMesh configuration directory.
     Configured(Listing<RemoteFile>),
     /// The objects of this cluster.
@@ -100,6 +104,7 @@ pub enum Write {
 #[derive(Debug)]
 pub struct Model {
     cluster: Cluster,
+    agents: Agents,
     publishing: Publishing,
     mirroring: Mirroring,
     readers: Readers,
@@ -118,6 +123,7 @@ impl Model {
     ) -> Self {
         let now = now.into();
         Self {
+            agents: Agents::new(cluster.name.clone()),
             publishing: Publishing::new(cluster.clone(), options, now.unix_milliseconds),
             mirroring: Mirroring::new(cluster.clone(), policy, now),
             readers: Readers::new(cluster.name.clone()),
@@ -129,25 +135,30 @@ impl Model {
     pub fn apply(&mut self, input: Input, now: impl Into<Moment>) -> Vec<Effect> {
         let now = now.into();
         let mut effects = Vec::new();
-        let is_said = matches!(input, Input::Said { .. });
+        let is_of_a_store = matches!(input, Input::Agents(_) | Input::Said { .. });
         let is_about_objects = matches!(input, Input::Objects(_));
         let may_move_pods = if let Input::Objects(manifests) = &input {
             manifests.events.iter().any(ObjectEvent::is_of_nodes)
         } else {
-            !is_said
+            !is_of_a_store
         };
         let is_tick = matches!(input, Input::Tick);
         match input {
+            Input::Agents(update) => self.hear_agents(update, now, &mut effects),
             Input::Configured(listing) => {
                 self.readers.configure(&listing);
                 self.mirroring.configure(&listing, now, &mut effects);
+                let agents = &self.agents;
+                self.mirroring.hear_nodes(|it| Some(agents.tally(it)), now);
             }
             Input::Objects(manifests) => {
                 let (publishing, mirroring) = (&mut self.publishing, &self.mirroring);
                 publishing.publish(manifests, mirroring, now.unix_milliseconds, &mut effects);
             }
             Input::Pulse { unix_microseconds } => self.publishing.beat(unix_microseconds),
-            Input::Remembered(remembered) => {
+            Input::Remembered(mut remembered) => {
+                let agents = Update::Listed(std::mem::take(&mut remembered.agents));
+                self.hear_agents(agents, now, &mut effects);
                 self.publishing.remember(remembered, now.unix_milliseconds);
             }
             Input::Said {
@@ -160,6 +171,7 @@ impl Model {
             }
             Input::Tick => {
                 self.mirroring.tick(now, &mut effects);
+                self.agents.tell(now);
                 self.publishing.tick(now.unix_milliseconds, &mut effects);
                 self.readers.tell(&self.publishing.publisher);
             }
@@ -178,12 +190,23 @@ impl Model {
         } else if may_move_pods {
             self.mirroring.forget_comparison();
         }
-        // What a remote says changes nothing else of what is announced, and it says a lot; nor do
+        // What stores say changes nothing else of what is announced, and they say a lot; nor do
         // objects.
-        if is_liveness_new || !(is_said || is_about_objects) {
+        if is_liveness_new || !(is_of_a_store || is_about_objects) {
             self.publishing.announce(&self.mirroring, &mut effects);
         }
         effects
+    }
+
+    fn hear_agents(&mut self, update: Update, now: Moment, effects: &mut Vec<Effect>) {
+        let news = self.agents.apply(update);
+        let agents = &self.agents;
+        let tally = |it: &ClusterName| news.remotes.contains(it).then(|| agents.tally(it));
+        self.mirroring.hear_nodes(tally, now);
+        if !news.ends.is_empty() {
+            let now = now.unix_milliseconds;
+            self.publishing.end_tunnels(news.ends, now, effects);
+        }
     }
 
     /// Whether every remote cluster is connected, or has had its time.

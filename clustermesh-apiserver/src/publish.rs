@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use kvstore::follower;
 use topology::diff::Change;
 use topology::id::{ClusterId, ClusterName, MeshSize};
 use topology::record::{Capabilities, ClusterConfig, Key, Kind, OwnCapabilities, Record};
@@ -25,6 +26,7 @@ mod scope;
 mod service;
 mod service_export;
 mod touch;
+mod tunnel;
 
 use endpoint::Workloads;
 use naming::Naming;
@@ -33,6 +35,7 @@ use records::Records;
 use scope::{Scope, Scoping};
 use service::Services;
 use service_export::Ages;
+use tunnel::Tunnels;
 
 /// The own cluster's name and number in a mesh of a certain size.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,6 +84,8 @@ pub struct Remembered {
     pub identities: Vec<(u32, String)>,
     /// Exports with the time since which they exist, in RFC 3339.
     pub exports: Vec<(ObjectName, String)>,
+    /// What node agents have written.
+    pub agents: Vec<follower::Record>,
 }
 
 /// The records that follow from the objects, without what depends on time: canaries, heartbeat.
@@ -95,6 +100,7 @@ pub struct Publisher {
     services: Services,
     export_ages: Ages,
     naming: Naming,
+    tunnels: Tunnels,
     records: Records,
     /// What is left out and why, for operators.
     problems: BTreeMap<Unit, Vec<String>>,
@@ -148,6 +154,7 @@ impl Publisher {
             services: Services::default(),
             export_ages: Ages::default(),
             naming: Naming::default(),
+            tunnels: Tunnels::default(),
             records,
             problems: BTreeMap::new(),
             dirty: BTreeSet::new(),

@@ -1,10 +1,11 @@
-//! Reads back what a former life of this process left in our store, and objects do not say.
+//! Reads back what a former life of this process left in our store, and objects do not say: what it
+//! published, and what node agents told it.
 
 use kvstore::follower::{self, Follower, Record, Update};
 use kvstore::store::Store;
 use tokio::sync::{mpsc, oneshot};
 use topology::id::ClusterName;
-use topology::record::{Key, ServiceExport};
+use topology::record::{AGENTS, Key, ServiceExport};
 
 use crate::objects::ObjectName;
 use crate::publish::Remembered;
@@ -29,6 +30,7 @@ pub fn spawn(store: Store, own: ClusterName) -> oneshot::Receiver<Remembered> {
                 read(&record, &own, &mut remembered);
             }
         }
+        remembered.agents = list(store, AGENTS).await;
         // Who asked may have left.
         let _ = sender.send(remembered);
     });

@@ -11,12 +11,14 @@ use kvstore::follower::Update;
 use topology::diff::Change;
 use topology::id::{ClusterId, ClusterName, MeshSize};
 use topology::record::{ClusterConfig, Key, Kind, OwnCapabilities, PeerState, Record};
+use topology::report::Witness;
 
 use crate::moment::Moment;
 use crate::timestamp::rfc3339;
 
 mod cluster_config;
 mod contract;
+mod data_plane;
 mod endpoint_slice;
 mod followed;
 mod liveness;
@@ -34,6 +36,7 @@ use placement::Placements;
 use records::{hide, show};
 
 pub use contract::{CONTRACT_SUFFIX, Contract, Limits, PinnedCluster};
+pub use data_plane::Tally;
 pub use overlap::{Overlap, overlaps};
 pub use records::Records;
 pub use rejections::Rejections;
@@ -87,6 +90,8 @@ enum Link {
         reason: String,
         silent: bool,
     },
+    /// It is not a cluster of the mesh any more.
+    Removed,
     Up,
 }
 
@@ -162,11 +167,20 @@ impl Remote {
         step
     }
 
+    /// Takes in what our nodes see of the remote through their tunnels.
+    pub fn hear_nodes(&mut self, tally: Tally, now: impl Into<Moment>) {
+        let now = now.into();
+        self.liveness.hear_nodes(tally, now);
+        self.tick(now);
+    }
+
     /// Weighs what is known of the remote's liveness, which changes with time alone too.
     pub fn tick(&mut self, now: impl Into<Moment>) {
         let now = now.into();
         let evidence = self.evidence();
+        let before = self.state().map(|it| it.connected);
         self.liveness.weigh(evidence, now);
+        self.tell_change(before);
         if let Some(count) = self.rejections.take_untold(now.uptime_milliseconds) {
             let (cluster, last) = (&self.name, &self.rejections.last);
             tracing::warn!(%cluster, count, last, "dropped records of a remote cluster");
@@ -192,9 +206,7 @@ impl Remote {
 
     /// Forgets that the remote is a cluster of the mesh, as the first step of its removal.
     pub fn withdraw(&mut self, now: impl Into<Moment>) -> Changes {
-        let reason = "it was removed from the configuration".to_owned();
-        let silent = true; // Nobody listens to it any more.
-        self.link = Link::Down { reason, silent };
+        self.link = Link::Removed;
         self.interrupt();
         self.tick(now);
         let mut changes = Changes::new();
@@ -228,6 +240,11 @@ impl Remote {
 
     pub fn is_connected(&self) -> bool {
         self.state().is_some_and(|it| it.connected)
+    }
+
+    /// Whether its etcd itself says that it is connected.
+    pub fn is_met(&self) -> bool {
+        self.is_connected() && self.liveness.decided_by() == Witness::Etcd
     }
 
     /// Whether the cluster-config is unacceptable; another remote's removal may change that.
@@ -289,18 +306,39 @@ impl Remote {
         }
     }
 
-    fn evidence(&self) -> Evidence {
-        match (&self.link, &self.refusal) {
-            (Link::Down { reason, .. }, _) if self.is_silent() => Evidence::Against(reason.clone()),
-            (Link::Down { reason, .. }, _) => Evidence::Open(reason.clone()),
-            (Link::Up, Some(refusal)) => Evidence::Against(refusal.clone()),
-            (Link::Up, None) if self.is_listed => Evidence::For,
-            (Link::Up, None) => Evidence::Open("its records are not read yet".to_owned()),
+    /// Logs what moves traffic.
+    fn tell_change(&self, was_connected: Option<bool>) {
+        let (cluster, witness) = (&self.name, self.liveness.decided_by());
+        let Some(PeerState {
+            connected, reason, ..
+        }) = self.state()
+        else {
+            return;
+        };
+        match (was_connected, connected) {
+            (Some(true), false) => {
+                tracing::warn!(%cluster, reason, ?witness, "a remote cluster counts as lost");
+            }
+            (Some(false), true) => {
+                tracing::info!(%cluster, reason, ?witness, "a remote cluster is back");
+            }
+            (None | Some(_), _) => (),
         }
     }
 
-    fn is_silent(&self) -> bool {
-        matches!(&self.link, Link::Down { silent: true, .. })
+    fn evidence(&self) -> Evidence {
+        match (&self.link, &self.refusal) {
+            (Link::Down { reason, silent }, _) => match silent {
+                true => Evidence::Silence(reason.clone()),
+                false => Evidence::Away(reason.clone()),
+            },
+            (Link::Removed, _) => {
+                Evidence::Refusal("it was removed from the configuration".to_owned())
+            }
+            (Link::Up, Some(refusal)) => Evidence::Refusal(refusal.clone()),
+            (Link::Up, None) if self.is_listed => Evidence::Answer,
+            (Link::Up, None) => Evidence::Away("its records are not read yet".to_owned()),
+        }
     }
 
     fn config_key(&self) -> String {

@@ -26,6 +26,7 @@ use crate::model::Model;
 use crate::publish::Cluster;
 use crate::remember;
 use crate::remote_file::RemoteFile;
+use crate::reports;
 use crate::users::settle::{self, Keeper};
 use owner::{Inputs, Owner, moment};
 
@@ -57,6 +58,7 @@ pub async fn serve(config: Config, mut process: Process) -> anyhow::Result<()> {
         .guard("the remote clusters are connected, or had their time");
 
     let remembered = remember::spawn(store.clone(), config.cluster_name.clone());
+    let agents = reports::spawn(store.clone());
 
     let (updates_sender, updates) = mpsc::channel(UPDATES_MAX);
     let (questions_sender, questions) = mpsc::channel(QUESTIONS_MAX);
@@ -86,6 +88,7 @@ pub async fn serve(config: Config, mut process: Process) -> anyhow::Result<()> {
     };
     let inputs = Inputs {
         remembered,
+        agents,
         objects: inputs.0,
         remotes: inputs.1,
         users: users_file,

@@ -121,7 +121,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use topology::record::{Capabilities, ClusterConfig};
-    use topology::report::{ClusterReport, Failure, KindReport, LinkReport, ViolationReport};
+    use topology::report::{
+        ClusterReport, Failure, KindReport, LinkReport, LivenessReport, ViolationReport,
+    };
 
     use super::*;
 
@@ -190,6 +192,7 @@ mod tests {
                 identities: 2,
                 endpoints: 4,
             },
+            liveness: LivenessReport::default(),
             endpoints: vec!["https://alpha.mesh.cilium.io:2379".to_owned()],
             link: LinkReport {
                 connected: true,

@@ -7,20 +7,24 @@ pub mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kvstore::auth::{Keys, ROOT};
+use kvstore::auth::{Access, Keys, ROOT};
 use topology::id::ClusterName;
+use topology::record::AGENTS;
 
 use crate::directory::Listing;
 use crate::remote_file::RemoteFile;
 use file::Entry;
+
+/// What a role may do with which keys.
+pub type Permissions = BTreeMap<Keys, Access>;
 
 /// The users and roles of a store. Users and roles that are not named here are somebody else's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     /// Users who have a certificate and no password, with their roles.
     pub users: BTreeMap<String, BTreeSet<String>>,
-    /// What each role may read; none may write. The role `root` needs no entry.
-    pub roles: BTreeMap<String, BTreeSet<Keys>>,
+    /// What each role may do. The role `root` needs no entry.
+    pub roles: BTreeMap<String, Permissions>,
     /// Whether authentication is to be enabled: not where clients cannot show who they are.
     pub enabled: bool,
 }
@@ -92,24 +96,25 @@ pub fn peer_of(user: &str) -> Option<ClusterName> {
 }
 
 /// For node agents and DNS authorities of the own cluster.
-fn local() -> BTreeSet<Keys> {
-    BTreeSet::from(
-        [
-            HEARTBEAT,
-            "cilium/cache/",
-            "cilium/cluster-config/",
-            "cilium/synced/",
-            // Beyond Cilium's role: our agents read their own cluster's records here too.
-            "cilium/state/",
-            "causeway/",
-        ]
-        .map(Keys::prefix),
-    )
+fn local() -> Permissions {
+    let read = [
+        HEARTBEAT,
+        "cilium/cache/",
+        "cilium/cluster-config/",
+        "cilium/synced/",
+        // Beyond Cilium's role: our agents read their own cluster's records here too.
+        "cilium/state/",
+        "causeway/",
+    ];
+    let mut permissions = readable(read.map(Keys::prefix));
+    // What they tell their API server and each other.
+    permissions.insert(Keys::prefix(AGENTS), Access::ReadWrite);
+    permissions
 }
 
 /// For the other clusters.
-fn remote(own: &ClusterName) -> BTreeSet<Keys> {
-    BTreeSet::from([
+fn remote(own: &ClusterName) -> Permissions {
+    readable([
         Keys::prefix(HEARTBEAT),
         Keys::prefix("cilium/state/"),
         Keys::key(&format!("cilium/cluster-config/{own}")),
@@ -122,8 +127,12 @@ fn remote(own: &ClusterName) -> BTreeSet<Keys> {
 }
 
 /// For one other cluster.
-fn exported_to(peer: &ClusterName) -> BTreeSet<Keys> {
-    BTreeSet::from([Keys::prefix(&format!("causeway/export/{peer}/"))])
+fn exported_to(peer: &ClusterName) -> Permissions {
+    readable([Keys::prefix(&format!("causeway/export/{peer}/"))])
+}
+
+fn readable<const N: usize>(keys: [Keys; N]) -> Permissions {
+    keys.map(|it| (it, Access::Read)).into()
 }
 
 const LOCAL: &str = "local";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, Uri, header};
+use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,12 +59,26 @@ impl Endpoint {
         self.get_within(LOOK_TIMEOUT, path).await
     }
 
+    /// Wants something done, `POST path`, and reads the answer as `T`.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Unanswered> {
+        self.within(ANSWER_TIMEOUT, Method::POST, path).await
+    }
+
     async fn get_within<T: DeserializeOwned>(
         &self,
         limit: Duration,
         path: &str,
     ) -> Result<T, Unanswered> {
-        let (status, body) = tokio::time::timeout(limit, self.exchange(path))
+        self.within(limit, Method::GET, path).await
+    }
+
+    async fn within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<T, Unanswered> {
+        let (status, body) = tokio::time::timeout(limit, self.exchange(method, path))
             .await
             .map_err(|_| Unanswered::Silent(limit))??;
         if !status.is_success() {
@@ -78,14 +92,20 @@ impl Endpoint {
         })
     }
 
-    async fn exchange(&self, path: &str) -> Result<(StatusCode, Bytes), Unanswered> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), Unanswered> {
         let connection = TcpStream::connect(&self.authority)
             .await
             .map_err(|error| Unanswered::Unreachable { why: plain(&error) })?;
         let (mut sender, driver) = http1::handshake(TokioIo::new(connection))
             .await
             .map_err(broken)?;
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, &self.authority)
             .body(Empty::<Bytes>::new())
             .map_err(|error| Unanswered::Unreadable {

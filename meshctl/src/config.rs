@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod clustermesh;
+mod encrypt;
 
 pub(crate) use clustermesh::{Clustermesh, Connect, Disconnect, Of, Place};
+pub(crate) use encrypt::{Encrypt, Rotate};
 
 /// Asks the mesh questions: how it is, and why it does what it does
 #[derive(Debug, Parser)]
@@ -88,6 +90,16 @@ Examples:
   meshctl clustermesh connect eu us --help"
     )]
     Clustermesh(Clustermesh),
+
+    /// See and tend the tunnels that encrypt what leaves a cluster
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  meshctl encrypt status
+  meshctl encrypt rotate --node eu-node-1"
+    )]
+    Encrypt(Encrypt),
 }
 
 #[derive(Args, Debug)]

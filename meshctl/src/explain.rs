@@ -1,7 +1,10 @@
 //! Shows people why the mesh does what it does: the daemons' reasons, as short text.
 
+use topology::geo::RoundTrip;
 use topology::health::Health;
-use topology::report::{ClusterState, DnsCandidate, DnsExplanation, PeerExplanation, TunnelReport};
+use topology::report::{
+    ClusterState, DnsCandidate, DnsExplanation, PeerExplanation, ProbeReport, TunnelReport,
+};
 
 use crate::status::{Asked, Outcome};
 use crate::table::{Cell, Table, Tone};
@@ -107,15 +110,43 @@ fn tunnel_text(tunnel: &TunnelReport, now: u64, colours: bool) -> String {
     let endpoint = tunnel
         .endpoint
         .map_or_else(|| "an unknown endpoint".to_owned(), |it| it.to_string());
+    let probes = tunnel.probes.as_ref().map(|it| probes(it, now, colours));
     format!(
-        "  tunnel    {state} to {endpoint}, {handshake}, {} bytes received, {} sent\n  \
-           key       {}\n  \
+        "  tunnel    {state} to {endpoint}, {handshake}, {} bytes received, {} sent\n\
+         {}  key       {}\n  \
            allowed   {}\n",
         tunnel.received_bytes,
         tunnel.sent_bytes,
+        probes.unwrap_or_default(),
         tunnel.public_key,
         list(&tunnel.allowed_ips),
     )
+}
+
+/// What probes see of a tunnel, in a line.
+fn probes(report: &ProbeReport, now: u64, colours: bool) -> String {
+    let health = match report.health {
+        Health::Healthy => Tone::Good.paint("answered", colours),
+        Health::Unhealthy => Tone::Bad.paint("unanswered", colours),
+        Health::Unknown => "never answered yet".to_owned(),
+    };
+    let mut text = format!(
+        "  probes    {health} for {} s, {}.{} % lost",
+        now.saturating_sub(report.since / 1_000),
+        report.loss_per_mille / 10,
+        report.loss_per_mille % 10,
+    );
+    let round_trip = |microseconds| RoundTrip { microseconds };
+    if let Some(median) = report.round_trip_microseconds.map(round_trip) {
+        text.push_str(&format!(", round trip {median}"));
+    }
+    if let Some(p99) = report.round_trip_p99_microseconds.map(round_trip) {
+        text.push_str(&format!(", of the slowest hundredth {p99}"));
+    }
+    if let Some(bytes) = report.path_mtu {
+        text.push_str(&format!(", packets up to {bytes} bytes"));
+    }
+    text + "\n"
 }
 
 fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {

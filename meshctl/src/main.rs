@@ -4,9 +4,11 @@ mod client;
 mod clustermesh;
 mod config;
 mod context;
+mod encrypt;
 mod explain;
 mod output;
 mod questions;
+mod rotate;
 mod status;
 mod table;
 mod wait;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::config::{Command, Config, Explain};
+use crate::config::{Command, Config, Encrypt, Explain};
 use crate::context::{Context, ContextError};
 use crate::output::Output;
 
@@ -55,7 +57,11 @@ fn answer(config: Config) -> anyhow::Result<bool> {
     let answer = runtime.block_on(async {
         match config.command {
             Command::Clustermesh(command) => clustermesh::ask(command, &context, &output).await,
+            Command::Encrypt(Encrypt::Status) => encrypt::status(&context, &output).await,
             Command::Status(options) => status(&options, &context, &output).await,
+            Command::Encrypt(Encrypt::Rotate(options)) => {
+                rotate::rotate(&options, &context, &output).await
+            }
             Command::Explain(question) => {
                 explain(&question, &context, &output).await?;
                 Ok(true)

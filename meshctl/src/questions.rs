@@ -125,7 +125,7 @@ async fn tunnels(context: &Context, cluster: &str) -> anyhow::Result<Vec<(Endpoi
     Ok(found)
 }
 
-async fn agent_of(context: &Context, node: &str) -> anyhow::Result<Endpoint> {
+pub(crate) async fn agent_of(context: &Context, node: &str) -> anyhow::Result<Endpoint> {
     let agents: Vec<Asked<AgentStatus>> = everyone(&context.agents).await;
     let mut others = Vec::new();
     for asked in agents {

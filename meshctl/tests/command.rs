@@ -237,6 +237,35 @@ fn asks_for_an_answer_as_a_client_would_get_it() {
 }
 
 #[test]
+fn asks_every_agent_for_another_key() {
+    let begun = |path: &str| match path {
+        "POST /v1/encrypt/rotate" => (
+            200,
+            r#"{"begun":true,"steps":"it takes a while"}"#.to_owned(),
+        ),
+        _ => ok(&agent("eu-node-1", true)),
+    };
+    let missing = |path: &str| match path {
+        "POST /v1/encrypt/rotate" => (409, r#"{"error":"no key yet"}"#.to_owned()),
+        _ => ok(&agent("eu-node-2", true)),
+    };
+    let mesh = Mesh::new(vec![serve(begun), serve(missing)]);
+
+    let output = mesh.run(&["encrypt", "rotate"]);
+    assert_eq!(code(&output), 1, "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.contains("begun\n") && text.contains("no key yet\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("\nit takes a while\n"), "{text}");
+
+    let output = mesh.run(&["encrypt", "rotate", "--node", "eu-node-1", "-o", "json"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(stdout(&output).contains(r#""begun": true"#), "{output:?}");
+}
+
+#[test]
 fn exits_with_2_when_the_question_cannot_be_asked() {
     let mesh = Mesh::new(vec![serve(|_| ok(&agent("eu-node-1", true)))]);
 
@@ -292,7 +321,8 @@ impl Mesh {
 }
 
 /// Answers every request on a port of its own, for as long as the test runs, with the status and
-/// the body that `answer` gives for the path. Returns the server's address.
+/// the body that `answer` gives for the path, with the method before it unless it is GET. Returns the
+/// server's address.
 fn serve(mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -314,7 +344,8 @@ fn reply(mut connection: TcpStream, answer: &mut impl FnMut(&str) -> (u16, Strin
         let _ = request.read_line(&mut line);
     }
     // A client that has heard enough from others leaves early, here and below.
-    let Some(path) = first.split(' ').nth(1) else {
+    let asked = first.strip_prefix("GET ").unwrap_or(&first);
+    let Some((path, _version)) = asked.rsplit_once(' ') else {
         return;
     };
     let (status, body) = answer(path);
@@ -367,6 +398,7 @@ fn agent(node: &str, ready: bool) -> AgentStatus {
             endpoints: 6,
         }],
         tunnels: Vec::new(),
+        encryption: None,
         services: 3,
         backends: 9,
         problems: Vec::new(),

@@ -78,6 +78,11 @@ struct prefix_key {
 	__be32 address;
 };
 
+struct prefix_key_v6 {
+	__u32 length;
+	__u8 address[16];
+};
+
 struct prefix_value {
 	__u32 cluster;
 };
@@ -113,6 +118,10 @@ ABI_OFFSET(struct reverse_key, protocol, 14);
 ABI_SIZE(struct reverse_value, 8);
 ABI_OFFSET(struct reverse_value, address, 0);
 ABI_OFFSET(struct reverse_value, port, 4);
+
+ABI_SIZE(struct prefix_key_v6, 20);
+ABI_OFFSET(struct prefix_key_v6, length, 0);
+ABI_OFFSET(struct prefix_key_v6, address, 4);
 
 ABI_SIZE(struct prefix_key, 8);
 ABI_OFFSET(struct prefix_key, length, 0);

@@ -1,4 +1,5 @@
-//! A door: answers `/v1/status` and `/v1/explain` by asking the agent's one owner of state.
+//! A door: answers `/v1/status` and `/v1/explain` by asking the agent's one owner of state, and takes
+//! the wish for another WireGuard key to it.
 
 use std::time::Duration;
 
@@ -6,13 +7,15 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use topology::id::{ClusterName, NodeName, ServiceName};
 use topology::report::{AgentStatus, PeerExplanation, ServiceExplanation};
+
+use crate::keys::{self, Asked};
 
 /// Questions that may wait for the agent; it answers in milliseconds, and a person asks few.
 pub const QUESTIONS_MAX: usize = 16;
@@ -28,15 +31,18 @@ pub enum Question {
         NodeName,
         oneshot::Sender<Option<PeerExplanation>>,
     ),
+    /// Another key, please.
+    Rotate(oneshot::Sender<Asked>),
     Service(ServiceName, oneshot::Sender<Option<ServiceExplanation>>),
     Status(oneshot::Sender<AgentStatus>),
 }
 
 /// The agent's own routes.
-pub fn routes(questions: &mpsc::Sender<Question>) -> [(&'static str, MethodRouter); 3] {
+pub fn routes(questions: &mpsc::Sender<Question>) -> [(&'static str, MethodRouter); 4] {
     let ask = Ask(questions.clone());
-    let (for_status, for_service, for_peer) = (ask.clone(), ask.clone(), ask);
+    let (for_status, for_service, for_peer) = (ask.clone(), ask.clone(), ask.clone());
     [
+        ("/v1/encrypt/rotate", post(async move || ask.rotate().await)),
         ("/v1/status", get(async move || for_status.status().await)),
         (
             "/v1/explain/service/{namespace}/{name}",
@@ -84,6 +90,25 @@ impl Ask {
         let what = format!("nobody has heard of a cluster {cluster}");
         let answer = self.ask(|back| Question::Peer(cluster, node, back)).await;
         found(answer, &what)
+    }
+
+    async fn rotate(&self) -> Response {
+        let steps = format!(
+            "the next key is announced; when every cluster has known of it for {} s it takes the place of the node's, and the old key is announced until every tunnel has a session of the new one, for {} s at most",
+            keys::OVERLAP.as_secs(),
+            keys::DRAIN.as_secs()
+        );
+        match self.ask(Question::Rotate).await {
+            Some(Asked::Begun) => Json(json!({ "begun": true, "steps": steps })).into_response(),
+            Some(Asked::UnderWay) => {
+                Json(json!({ "begun": false, "steps": steps })).into_response()
+            }
+            Some(Asked::Missing) => failure(
+                StatusCode::CONFLICT,
+                "this node has no WireGuard key yet; /v1/status says why",
+            ),
+            None => unanswered(),
+        }
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {

@@ -1,6 +1,7 @@
 //! A door: the agent's loop. One task owns everything that is believed, and makes every change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,25 +13,38 @@ use kvstore::follower::{self, Follower, Update};
 use kvstore::store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use topology::health::Health;
 use topology::mesh::Mesh;
 use topology::report::{Problem, StoreReport};
 use tracing::info;
+use wireguard::PublicKey;
 use wireguard::uapi::Interface;
 
 use crate::admin::{self, QUESTIONS_MAX, Question};
+use crate::announce::Announcer;
 use crate::config::{Config, Membership};
 use crate::datapath::Datapath;
-use crate::desired::{Desired, Identity};
+use crate::desired::{Desired, Encrypt, Identity};
 use crate::device::{self, Seen, Wanted};
-use crate::gate::Gate;
+use crate::gate::{Gate, Knowledge};
+use crate::key_file::KeyFile;
+use crate::keys::Keys;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::netlink::Netlink;
 use crate::place;
+use crate::preshared::Secrets;
+use crate::secret_files::SecretFiles;
 use crate::tables::Tables;
+use probes::Probes;
+use reaches::Reaches;
 
 mod cleanup;
 mod effects;
+mod keys;
 mod observe;
+mod probes;
+mod reaches;
 
 /// Batches of the store's changes on their way to us; a full queue slows the reader, no more.
 const UPDATES_MAX: usize = 64;
@@ -50,6 +64,8 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         return cleanup::run(&config).await;
     };
     let place = place::find(&config)?;
+    let key_file = KeyFile::new(&config.encryption.wireguard_key);
+    let kept = key_file.read()?;
     let store = Store::Etcd(EtcdConfig::read(&membership.etcd_config)?);
     let datapath = tokio::task::block_in_place(|| Datapath::open(&place))?;
     info!(
@@ -57,7 +73,17 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         interfaces = %place.interfaces.join(","),
         "the datapath is attached"
     );
-    start(config, membership, store, datapath, process).await
+    let rekey_after = config.encryption.wireguard_rekey_after;
+    let keys = Keys::new(kept, rekey_after, process.clock.now());
+    start(
+        config,
+        membership,
+        store,
+        datapath,
+        (key_file, keys),
+        process,
+    )
+    .await
 }
 
 async fn start(
@@ -65,20 +91,37 @@ async fn start(
     membership: Membership,
     store: Store,
     datapath: Datapath,
+    (key_file, keys): (KeyFile, Keys),
     mut process: Process,
 ) -> anyhow::Result<()> {
     let Identity { cluster, .. } = &membership.identity;
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let (updates, updated) = mpsc::channel(UPDATES_MAX);
     let (wanted, wanted_by_device) = watch::channel(Wanted::default());
-    let interface = Interface::open(&config.wireguard);
+    let interface = Interface::served_by(config.backend, &config.wireguard);
     let (seen, seen_at_device) = watch::channel(device::look(&interface).await);
 
     let tables = datapath.maps.read()?;
     let mut agent = Agent {
         mesh: Mesh::new(cluster.clone()),
-        identity: membership.identity,
+        probes: Probes::spawn(
+            &membership.identity,
+            config.probes.probe_interval,
+            process.clock,
+        ),
+        reaches: Reaches::new(store.clone(), &membership.identity.cluster),
         tunnel: config.wireguard.clone(),
+        announcer: Announcer::spawn(store.clone(), &membership.identity),
+        endpoints: config.encryption.wireguard_endpoint.clone(),
+        key_file,
+        keys,
+        secret_files: SecretFiles::new(config.encryption.wireguard_psk.clone()),
+        secrets: None,
+        encrypt: config.encryption.encrypt,
+        health: BTreeMap::new(),
+        memory: Memory::open(&config.encryption.state_dir),
+        derived_with: Knowledge::Unread,
+        identity: membership.identity,
         inherited: tables.services.keys().copied().collect(),
         tables,
         datapath,
@@ -136,6 +179,10 @@ enum Input {
     /// Changes have waited long enough for others to join them.
     Coalesced,
     Drain,
+    /// The own cluster's gateways said something.
+    Heard(Update),
+    /// Probes saw something.
+    Probed,
     Tick,
     Updated(Update),
 }
@@ -143,8 +190,11 @@ enum Input {
 /// Which part of the work a problem belongs to; a part's problems are replaced as a whole.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Area {
+    Keys,
     Maps,
+    Memory,
     Network,
+    Secrets,
 }
 
 struct Agent {
@@ -152,6 +202,20 @@ struct Agent {
     identity: Identity,
     /// Name of the WireGuard interface.
     tunnel: String,
+    announcer: Announcer,
+    probes: Probes,
+    reaches: Reaches,
+    /// Where the operator says that this node can be reached.
+    endpoints: Vec<SocketAddr>,
+    key_file: KeyFile,
+    keys: Keys,
+    secret_files: SecretFiles,
+    secrets: Secrets,
+    encrypt: Encrypt,
+    /// What probes say of tunnels, by the key of the other end.
+    health: BTreeMap<PublicKey, Health>,
+    /// What was protected when the mesh was last known.
+    memory: Memory,
     datapath: Datapath,
     /// What the maps hold, as far as we know.
     tables: Tables,
@@ -164,6 +228,8 @@ struct Agent {
     desired: Arc<Desired>,
     /// Whether what is believed changed since `desired` was derived from it.
     underived: bool,
+    /// How much was known when `desired` was derived.
+    derived_with: Knowledge,
     wanted: watch::Sender<Wanted>,
     seen: watch::Receiver<Seen>,
     store: StoreReport,
@@ -196,6 +262,8 @@ impl Agent {
                 Some(update) = updates.recv() => Input::Updated(update),
                 Some(question) = questions.recv() => Input::Asked(question),
                 () = sleep_until(due.into()), if apply_at.is_some() => Input::Coalesced,
+                () = self.probes.changed() => Input::Probed,
+                update = self.reaches.next() => Input::Heard(update),
                 _ = ticks.tick() => Input::Tick,
             };
             match input {
@@ -205,6 +273,17 @@ impl Agent {
                     self.apply().await;
                 }
                 Input::Drain => return Ok(()),
+                Input::Heard(update) => {
+                    if self.hear(update) {
+                        apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
+                    }
+                }
+                Input::Probed => {
+                    if self.take_sight() {
+                        self.underived = true;
+                        apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
+                    }
+                }
                 Input::Tick => {
                     tick += 1;
                     if tick.is_multiple_of(RESYNC_TICKS) {

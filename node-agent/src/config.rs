@@ -4,8 +4,14 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use topology::id::{ClusterId, ClusterName, NodeName};
+use wireguard::uapi::Backend;
 
 use crate::desired::Identity;
+use crate::probe;
+
+mod encryption;
+
+pub use encryption::Encryption;
 
 /// Programs one node: eBPF tables, tunnels and routes that follow the mesh
 #[derive(Clone, Debug, Parser)]
@@ -66,6 +72,15 @@ pub struct Config {
     )]
     pub wireguard: String,
 
+    /// Who serves it: a userspace device, the kernel, or the first of them that answers
+    #[arg(
+        long,
+        env = "CAUSEWAY_BACKEND",
+        value_name = "auto|kernel|userspace",
+        default_value = "auto"
+    )]
+    pub backend: Backend,
+
     /// Cgroup whose processes reach services [default: the root of cgroup2]
     #[arg(long, env = "CAUSEWAY_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
@@ -82,6 +97,12 @@ pub struct Config {
     /// Remove everything that an agent attached, pinned or routed on this node, and end
     #[arg(long, action = ArgAction::SetTrue)]
     pub cleanup: bool,
+
+    #[command(flatten)]
+    pub encryption: Encryption,
+
+    #[command(flatten)]
+    pub probes: probe::options::Options,
 
     #[command(flatten)]
     pub daemon: daemon::Options,
@@ -123,6 +144,7 @@ mod tests {
 
         assert_eq!(config.interface, ["eth0", "eth1"]);
         assert_eq!(config.wireguard, "cilium_wg0");
+        assert_eq!(config.backend, Backend::Auto);
         assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
         assert_eq!(config.daemon.admin.to_string(), "127.0.0.1:9962");
         let membership = config.membership().unwrap();
@@ -161,6 +183,7 @@ mod tests {
             "[default: /sys/fs/bpf]",
             "[default: 127.0.0.1:9962]",
             "[default: the root of cgroup2]",
+            "[default: /var/lib/causeway/wireguard.key]",
             "[env: CAUSEWAY_NODE_NAME=",
             "[env: CAUSEWAY_INTERFACE=",
         ] {

@@ -2,17 +2,24 @@
 //! protected prefixes, tunnels and routes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use datapath_abi::{Backend, ServiceKey};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use topology::health::Health;
 use topology::id::{ClusterId, ClusterName, NodeName};
 use topology::mesh::Mesh;
 use topology::record::Node;
 use topology::report::Problem;
-use topology::select;
-use topology::service::{L4Port, Protocol};
 use wireguard::PublicKey;
+
+use crate::candidates;
+
+mod gateways;
+mod services;
+mod tunnels;
+
+pub use services::frontends;
 
 /// The UDP port of every node's WireGuard device.
 pub const WIREGUARD_PORT: u16 = 51871;
@@ -25,6 +32,24 @@ pub struct Identity {
     pub cluster_id: ClusterId,
 }
 
+/// Between whom traffic is encrypted.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum Encrypt {
+    /// Between the pods of different clusters
+    #[default]
+    Clusters,
+    /// Between the pods of all nodes, those of the own cluster as well
+    Nodes,
+}
+
+/// What decides between several ways of doing right by the mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    pub encrypt: Encrypt,
+    /// What probes say of the tunnels, by the other end's key; what is not there counts as up.
+    pub health: &'a BTreeMap<PublicKey, Health>,
+}
+
 /// Everything that this node should have.
 ///
 /// Tables are keyed by what can be contested, so that a move from one owner to another is a single
@@ -32,11 +57,15 @@ pub struct Identity {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     pub services: BTreeMap<ServiceKey, BTreeSet<Backend>>,
-    /// Prefixes of peered clusters, with the cluster's id: never in plaintext on the underlay.
-    pub prefixes: BTreeMap<Ipv4Net, u32>,
+    /// Prefixes that are never in plaintext on the underlay, with their cluster's id.
+    pub prefixes: BTreeMap<IpNet, u32>,
     pub peers: BTreeMap<PublicKey, Peer>,
     pub allowed_ips: BTreeMap<IpNet, PublicKey>,
-    pub routes: BTreeMap<Ipv4Net, Via>,
+    /// Whose pods have the addresses that are allowed.
+    pub holders: BTreeMap<IpNet, (ClusterName, NodeName)>,
+    pub routes: BTreeMap<IpNet, Via>,
+    /// Whether gateways of the own cluster carry what this node sends to other clusters.
+    pub is_behind_gateways: bool,
     /// `None` while the mesh does not know this node.
     pub own: Option<OwnNode>,
     pub problems: BTreeSet<Problem>,
@@ -47,7 +76,13 @@ pub struct Desired {
 pub struct Peer {
     pub cluster: ClusterName,
     pub node: NodeName,
+    /// The likeliest of `endpoints`.
     pub endpoint: SocketAddr,
+    /// Where the node may be, the likeliest first; never empty.
+    pub endpoints: Vec<SocketAddr>,
+    /// The key of the same node whose place this one is about to take. What is allowed to that one is
+    /// allowed to this one as well.
+    pub successor_of: Option<PublicKey>,
 }
 
 /// How a pod prefix is reached.
@@ -59,90 +94,27 @@ pub enum Via {
 }
 
 /// What the mesh announces about this node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnNode {
     /// The node's own address among its pods: the first host of its pod prefix.
     pub address: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub address_v6: Option<Ipv6Addr>,
     pub public_key: Option<PublicKey>,
+    /// The key that others should accept as well.
+    pub next_public_key: Option<PublicKey>,
+    /// Its addresses on the underlay, the likeliest first.
+    pub underlay: Vec<IpAddr>,
 }
 
-/// Derives everything. The same mesh gives the same result on every call.
-pub fn desired(mesh: &Mesh, identity: &Identity) -> Desired {
+/// Derives everything. The same mesh and policy give the same result on every call.
+pub fn desired(mesh: &Mesh, identity: &Identity, policy: Policy<'_>) -> Desired {
     let mut desired = Desired::default();
-    services(mesh, identity, &mut desired);
+    services::services(mesh, identity, &mut desired);
     own_node(mesh, identity, &mut desired);
-    for ((cluster, name), node) in mesh.nodes() {
-        if *cluster == identity.cluster {
-            if *name != identity.node {
-                neighbor(node, &mut desired);
-            }
-        } else {
-            remote_node(mesh, identity, node, &mut desired);
-        }
-    }
+    tunnels::tunnels(mesh, identity, policy, &mut desired);
     desired
 }
-
-fn services(mesh: &Mesh, identity: &Identity, desired: &mut Desired) {
-    for (name, service) in mesh.local_services() {
-        for (port_name, port) in &service.ports {
-            let Some(protocol) = protocol_number(port.protocol) else {
-                continue;
-            };
-            let selection = select::backends(mesh, name, service, port_name);
-            let backends: BTreeSet<Backend> = selection
-                .backends
-                .iter()
-                .filter_map(|it| {
-                    let SocketAddr::V4(address) = it.address else {
-                        return None;
-                    };
-                    let cluster = cluster_number(mesh, identity, &it.cluster);
-                    Some(Backend::new(address, protocol, cluster))
-                })
-                .collect();
-            for key in frontends(&service.frontends, *port) {
-                desired
-                    .services
-                    .entry(key)
-                    .or_insert_with(|| backends.clone());
-            }
-        }
-    }
-}
-
-/// The keys of a service's port, one for each IPv4 ClusterIP.
-pub fn frontends(addresses: &BTreeSet<IpAddr>, port: L4Port) -> impl Iterator<Item = ServiceKey> {
-    addresses.iter().filter_map(move |address| {
-        let IpAddr::V4(address) = address else {
-            return None;
-        };
-        let protocol = protocol_number(port.protocol)?;
-        Some(ServiceKey::new(
-            SocketAddrV4::new(*address, port.port),
-            protocol,
-        ))
-    })
-}
-
-/// The number in an IP header, or `None` for a protocol that sockets cannot be balanced for yet.
-fn protocol_number(protocol: Protocol) -> Option<u8> {
-    match protocol {
-        Protocol::Sctp => None,
-        Protocol::Tcp => Some(datapath_abi::TCP),
-        Protocol::Udp => Some(datapath_abi::UDP),
-    }
-}
-
-fn cluster_number(mesh: &Mesh, identity: &Identity, cluster: &ClusterName) -> u32 {
-    if *cluster == identity.cluster {
-        return identity.cluster_id.get();
-    }
-    mesh.cluster_id(cluster)
-        .map_or(UNKNOWN_CLUSTER, ClusterId::get)
-}
-
-const UNKNOWN_CLUSTER: u32 = 0;
 
 fn own_node(mesh: &Mesh, identity: &Identity, desired: &mut Desired) {
     let key = (identity.cluster.clone(), identity.node.clone());
@@ -156,112 +128,38 @@ fn own_node(mesh: &Mesh, identity: &Identity, desired: &mut Desired) {
     let public_key = public_key(node);
     if public_key.is_none() {
         desired.problem(
-            "this node announces no WireGuard key, so other clusters cannot reach it".to_owned(),
-            "put the device's public key into the Node's annotation network.cilium.io/wg-pub-key",
+            "the mesh announces no WireGuard key for this node yet, so other clusters cannot reach it".to_owned(),
+            "wait for the cluster's API server to publish the key that the agent announces; a release that does not needs the device's public key in the Node's annotation network.cilium.io/wg-pub-key",
         );
     }
     desired.own = Some(OwnNode {
-        address: pod_prefixes_v4(node)
-            .next()
-            .and_then(|it| it.hosts().next()),
+        address: node.pod_prefixes().find_map(|it| match it {
+            IpNet::V4(it) => it.trunc().hosts().next(),
+            IpNet::V6(_) => None,
+        }),
+        address_v6: node.pod_prefixes().find_map(|it| match it {
+            IpNet::V4(_) => None,
+            // The very first one means all routers there.
+            IpNet::V6(it) => it.trunc().hosts().nth(1),
+        }),
         public_key,
+        next_public_key: candidates::next_public_key(node),
+        underlay: candidates::underlay(node),
     });
 }
 
-/// Another node of the own cluster: its pods are reached over the underlay, as they are.
-fn neighbor(node: &Node, desired: &mut Desired) {
-    let Some(IpAddr::V4(address)) = node.internal_address() else {
-        return;
-    };
-    for prefix in pod_prefixes_v4(node) {
-        desired.routes.insert(prefix, Via::Node(address));
+fn cluster_number(mesh: &Mesh, identity: &Identity, cluster: &ClusterName) -> u32 {
+    if *cluster == identity.cluster {
+        return identity.cluster_id.get();
     }
+    mesh.cluster_id(cluster)
+        .map_or(UNKNOWN_CLUSTER, ClusterId::get)
 }
 
-/// A node of another cluster: its pods are reached through the tunnel, or not at all.
-fn remote_node(mesh: &Mesh, identity: &Identity, node: &Node, desired: &mut Desired) {
-    let mut prefixes = Vec::new();
-    for prefix in pod_prefixes_v4(node) {
-        match contradiction(mesh, identity, prefix) {
-            None => prefixes.push(prefix),
-            Some(with) => desired.problem(
-                format!(
-                    "pod prefix {prefix} of {}/{} overlaps {with}, and is left out",
-                    node.cluster, node.name
-                ),
-                "give every cluster of the mesh pod prefixes of its own",
-            ),
-        }
-    }
-    let cluster = cluster_number(mesh, identity, &node.cluster);
-    for prefix in &prefixes {
-        desired.prefixes.insert(*prefix, cluster);
-        desired.routes.insert(*prefix, Via::Tunnel);
-    }
-    tunnel(node, &prefixes, desired);
-}
-
-fn tunnel(node: &Node, prefixes: &[Ipv4Net], desired: &mut Desired) {
-    let place = format!("{}/{}", node.cluster, node.name);
-    let (Some(key), Some(address)) = (public_key(node), node.internal_address()) else {
-        desired.problem(
-            format!("node {place} announces no WireGuard key or no InternalIP, so there is no tunnel to it"),
-            "check the Node's annotation network.cilium.io/wg-pub-key and its addresses in that cluster",
-        );
-        return;
-    };
-    let peer = Peer {
-        cluster: node.cluster.clone(),
-        node: node.name.clone(),
-        endpoint: SocketAddr::new(address, WIREGUARD_PORT),
-    };
-    if let Some(first) = desired.peers.get(&key) {
-        let what = format!(
-            "nodes {}/{} and {place} announce the same WireGuard key; the first one keeps it",
-            first.cluster, first.node
-        );
-        desired.problem(what, "generate a key for each node");
-        return;
-    }
-    desired.peers.insert(key, peer);
-    for prefix in prefixes {
-        let owner = *desired.allowed_ips.entry(IpNet::V4(*prefix)).or_insert(key);
-        if owner != key {
-            desired.problem(
-                format!("pod prefix {prefix} of {place} belongs to another node already"),
-                "give every node of the mesh a pod prefix of its own",
-            );
-        }
-    }
-}
-
-/// What a remote pod prefix would take away if it were believed: own pods, or any node's address,
-/// at which tunnels end.
-fn contradiction(mesh: &Mesh, identity: &Identity, prefix: Ipv4Net) -> Option<String> {
-    let overlaps = |other: Ipv4Net| prefix.contains(&other) || other.contains(&prefix);
-    mesh.nodes().values().find_map(|node| {
-        let address = node.internal_address().and_then(|it| match it {
-            IpAddr::V4(address) => Some(Ipv4Net::from(address)),
-            IpAddr::V6(_) => None,
-        });
-        let own = (node.cluster == identity.cluster).then(|| pod_prefixes_v4(node));
-        let taken = address.into_iter().chain(own.into_iter().flatten());
-        taken
-            .into_iter()
-            .find(|it| overlaps(*it))
-            .map(|it| format!("{it} of {}/{}", node.cluster, node.name))
-    })
-}
+const UNKNOWN_CLUSTER: u32 = 0;
 
 fn public_key(node: &Node) -> Option<PublicKey> {
     node.wireguard_public_key.parse().ok()
-}
-
-fn pod_prefixes_v4(node: &Node) -> impl Iterator<Item = Ipv4Net> {
-    node.pod_prefixes().filter_map(|it| match it {
-        IpNet::V4(prefix) => Some(prefix.trunc()),
-        IpNet::V6(_) => None,
-    })
 }
 
 impl Desired {

@@ -1,18 +1,20 @@
 //! A door: keeps the WireGuard device's peers as they are wanted, and reports what it sees there.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::Clock;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
-use wireguard::PublicKey;
 use wireguard::uapi::{ClientError, DeviceState, Interface, Update};
+use wireguard::{PrivateKey, PublicKey};
 
 use crate::desired::Desired;
-use crate::tunnels;
+use crate::preshared::Secrets;
+use crate::search::{self, Search};
+use crate::tunnels::{self, Wish};
 
 /// How often the device is looked at: also how fast a device that was restarted gets its peers.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,8 +24,31 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Wanted {
     /// `None` until the mesh has been read.
     pub desired: Option<Arc<Desired>>,
+    pub manner: Manner,
+}
+
+/// How it is given that.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manner {
     /// Whether peers that nobody asks for stay, because the mesh is not known whole.
     pub keep_unknown: bool,
+    /// The node's key; `None` leaves the device with what it has.
+    pub key: Option<PrivateKey>,
+    pub secrets: Secrets,
+    /// Whether others reach this node only where its operator says.
+    pub is_behind_nat: bool,
+    /// Whether something tries every tunnel all the time.
+    pub is_probed: bool,
+    /// Peers whose tunnels do not answer that.
+    pub unhealthy: BTreeSet<PublicKey>,
+}
+
+impl Wanted {
+    /// What is derived once is the same only if it is one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let address = |it: &Self| it.desired.as_ref().map(Arc::as_ptr);
+        address(self) == address(other) && self.manner == other.manner
+    }
 }
 
 /// What was last seen of the device: its state, or why there is none.
@@ -51,10 +76,10 @@ pub async fn follow(
     mut wanted: watch::Receiver<Wanted>,
     seen: watch::Sender<Seen>,
 ) {
-    let mut endpoints = BTreeMap::new();
+    let mut given = Given::default();
     loop {
         let now = wanted.borrow_and_update().clone();
-        let state = adjust(&interface, &now, &mut endpoints).await;
+        let state = adjust(&interface, &now, &mut given).await;
         seen.send_if_modified(|it| {
             let differs = *it != state;
             match (&*it, &state) {
@@ -73,28 +98,86 @@ pub async fn follow(
     }
 }
 
+/// What is remembered of the device between two looks.
+#[derive(Debug, Default)]
+struct Given {
+    search: Search,
+    /// It refused a peer that succeeds another, as other implementations do.
+    is_plain: bool,
+}
+
 /// Looks at the device, changes what must change, and looks again if something did.
-async fn adjust(
+///
+/// The key comes last: a handshake may begin the moment after, and needs the secrets that go with it.
+async fn adjust(interface: &Interface, wanted: &Wanted, given: &mut Given) -> Seen {
+    let looked = get(interface).await;
+    // Another one may come in its place.
+    given.is_plain &= looked.is_ok();
+    let state = looked?;
+    let are_peers_changed = adjust_peers(interface, &state, wanted, given).await?;
+    let key = wanted.manner.key.as_ref();
+    let identity = key.and_then(|it| tunnels::identity(&state, it));
+    let is_key_changed = identity.is_some();
+    if let Some(update) = identity {
+        set(interface, update).await?;
+        info!("gave the WireGuard device its key and port");
+    }
+    if are_peers_changed || is_key_changed {
+        return Ok(get(interface).await?.into());
+    }
+    Ok(state.into())
+}
+
+/// Returns whether something was changed.
+async fn adjust_peers(
     interface: &Interface,
+    state: &DeviceState,
     wanted: &Wanted,
-    endpoints: &mut BTreeMap<PublicKey, SocketAddr>,
-) -> Seen {
-    let state = get(interface).await?;
+    given: &mut Given,
+) -> Result<bool, String> {
     let Some(desired) = &wanted.desired else {
-        return Ok(state.into());
+        return Ok(false);
     };
-    let Some(update) = tunnels::plan(&state, desired, endpoints, wanted.keep_unknown) else {
-        return Ok(state.into());
+    let manner = &wanted.manner;
+    let seen = search::Seen {
+        peers: &state.peers,
+        unhealthy: &manner.unhealthy,
+        now: Clock.now(),
+        now_unix_seconds: Clock.unix_milliseconds() / 1_000,
+    };
+    let places = given.search.places(desired, seen);
+    let key = manner.key.as_ref().map(PrivateKey::public_key);
+    let wish = Wish {
+        desired,
+        places: &places,
+        secrets: &manner.secrets,
+        key: key.or_else(|| state.public_key()),
+        is_behind_nat: manner.is_behind_nat,
+        is_probed: manner.is_probed,
+        keep_unknown: manner.keep_unknown,
+        is_plain: given.is_plain,
+    };
+    let Some(update) = tunnels::plan(state, &wish) else {
+        return Ok(false);
     };
     let peers = update.peers.len();
-    set(interface, update).await?;
-    *endpoints = desired
-        .peers
-        .iter()
-        .map(|(key, it)| (*key, it.endpoint))
-        .collect();
+    let has_successors = update.peers.iter().any(|it| it.successor_of.is_some());
+    match set(interface, update).await {
+        Err(reason) if has_successors => {
+            info!(%reason, "the WireGuard device takes no peer that succeeds another: a change of a key costs a moment");
+            given.is_plain = true;
+            let wish = Wish {
+                is_plain: true,
+                ..wish
+            };
+            if let Some(update) = tunnels::plan(state, &wish) {
+                set(interface, update).await?;
+            }
+        }
+        result => result?,
+    }
     info!(peers, "changed tunnels");
-    Ok(get(interface).await?.into())
+    Ok(true)
 }
 
 async fn get(interface: &Interface) -> Result<DeviceState, String> {

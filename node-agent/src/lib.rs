@@ -5,15 +5,25 @@
 
 pub mod admin;
 pub mod agent;
+pub mod announce;
+pub mod candidates;
 pub mod config;
 pub mod datapath;
 pub mod desired;
 pub mod device;
 pub mod gate;
+pub mod key_file;
+pub mod keys;
+pub mod memory;
 pub mod metrics;
 pub mod netlink;
 pub mod network;
 pub mod place;
+pub mod preshared;
+pub mod probe;
+pub mod reach;
+pub mod search;
+pub mod secret_files;
 pub mod tables;
 pub mod tunnels;
 pub mod view;

@@ -9,9 +9,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use topology::report::TunnelReport;
 
 use crate::datapath::Counters;
 use crate::tables::Tables;
+use tunnels::TunnelMetrics;
+
+mod tunnels;
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -22,7 +26,7 @@ pub struct Metrics {
     map_entries: Family<Map, Gauge>,
     apply_seconds: Histogram,
     store_connected: Gauge,
-    tunnels: Family<Tunnels, Gauge>,
+    tunnels: TunnelMetrics,
     problems: Gauge,
     rejected: Counter,
 }
@@ -43,11 +47,6 @@ struct Map {
     map: &'static str,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Tunnels {
-    state: &'static str,
-}
-
 /// From a change of one service to a whole mesh after a restart.
 const APPLY_BUCKETS_SECONDS: [f64; 8] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
 
@@ -61,7 +60,7 @@ impl Metrics {
             map_entries: Family::default(),
             apply_seconds: Histogram::new(APPLY_BUCKETS_SECONDS),
             store_connected: Gauge::default(),
-            tunnels: Family::default(),
+            tunnels: TunnelMetrics::register(registry),
             problems: Gauge::default(),
             rejected: Counter::default(),
         };
@@ -105,11 +104,6 @@ impl Metrics {
             "mesh_node_agent_store_connected",
             "1 while the cluster's etcd answers, else 0",
             self.store_connected.clone(),
-        );
-        registry.register(
-            "mesh_node_agent_tunnels",
-            "WireGuard peers by state",
-            self.tunnels.clone(),
         );
         registry.register(
             "mesh_node_agent_problems",
@@ -158,12 +152,8 @@ impl Metrics {
         }
     }
 
-    pub fn show_tunnels(&self, up: usize, down: usize) {
-        for (state, peers) in [("up", up), ("down", down)] {
-            self.tunnels
-                .get_or_create(&Tunnels { state })
-                .set(signed(peers));
-        }
+    pub fn show_tunnels(&mut self, tunnels: &[TunnelReport], now_unix_seconds: u64) {
+        self.tunnels.show(tunnels, now_unix_seconds);
     }
 
     pub fn show_health(&self, store_connected: bool, problems: usize) {

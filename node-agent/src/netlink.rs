@@ -1,16 +1,17 @@
 //! A door: reads and changes links, addresses and routes of the process's network namespace.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -41,14 +42,10 @@ impl Netlink {
             .await
             .context("cannot list links")?;
         let addresses = self.addresses().await?;
-        let routes: Vec<RouteMessage> = self
-            .handle
-            .route()
-            .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
-            .execute()
-            .try_collect()
-            .await
-            .context("cannot list routes")?;
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes = self.routes(v4).await?;
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        routes.extend(self.routes(v6).await?);
 
         let mut observed = Observed {
             links: links.iter().filter_map(link).collect::<BTreeMap<_, _>>(),
@@ -90,6 +87,13 @@ impl Netlink {
         Ok(count)
     }
 
+    /// All of one family.
+    async fn routes(&self, family: RouteMessage) -> anyhow::Result<Vec<RouteMessage>> {
+        let request = self.handle.route().get(family);
+        let routes = request.execute().try_collect().await;
+        routes.context("cannot list routes")
+    }
+
     async fn addresses(&self) -> anyhow::Result<Vec<AddressMessage>> {
         let request = self.handle.address().get();
         let addresses = request.execute().try_collect().await;
@@ -101,7 +105,7 @@ impl Netlink {
             Action::AddAddress { link, address } => {
                 let address_handle = self.handle.address();
                 let mut request = address_handle
-                    .add(link, IpAddr::V4(address), SINGLE_ADDRESS_BITS)
+                    .add(link, address, IpNet::from(address).prefix_len())
                     .replace();
                 request.message_mut().attributes.push(OUR_ADDRESS);
                 request
@@ -116,7 +120,7 @@ impl Netlink {
             }
             Action::DeleteRoute(prefix) => {
                 // Of any scope: else the kernel finds no route that has another one.
-                let message = builder(prefix).scope(RouteScope::NoWhere).build();
+                let message = tunnel_builder(prefix).scope(RouteScope::NoWhere).build();
                 ignore_absence(self.handle.route().del(message).execute().await)
                     .with_context(|| format!("cannot delete the route {prefix}"))
             }
@@ -150,8 +154,6 @@ impl Netlink {
     }
 }
 
-const SINGLE_ADDRESS_BITS: u8 = 32;
-
 /// Marks our addresses, as our routes are marked.
 const OUR_ADDRESS: AddressAttribute =
     AddressAttribute::Protocol(AddressProtocol::Other(ROUTE_PROTOCOL));
@@ -176,30 +178,42 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
 
 /// The local address: on point-to-point links the other attribute names the far end.
 fn address(message: &AddressMessage) -> Option<Address> {
-    let local = message.attributes.iter().find_map(|it| {
-        let AddressAttribute::Local(IpAddr::V4(address)) = it else {
-            return None;
-        };
-        Some(*address)
-    })?;
+    let mut local = None;
+    let mut far = None;
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(address) = attribute {
+            local = Some(*address);
+        } else if let AddressAttribute::Address(address) = attribute {
+            far = Some(*address);
+        }
+    }
+    // IPv6 has both only where there is a far end.
+    let address = local.or(far)?;
     Some(Address {
         link: message.header.index,
-        address: local,
+        address,
         prefix_bits: message.header.prefix_len,
     })
 }
 
 /// The destination of a route of the main table; the default route has none and is never ours.
-fn main_prefix(message: &RouteMessage) -> Option<Ipv4Net> {
+fn main_prefix(message: &RouteMessage) -> Option<IpNet> {
     let header = &message.header;
-    if header.address_family != AddressFamily::Inet || header.table != RouteHeader::RT_TABLE_MAIN {
+    if header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
     }
+    let length = header.destination_prefix_length;
     message.attributes.iter().find_map(|it| {
-        let RouteAttribute::Destination(RouteAddress::Inet(address)) = it else {
+        let RouteAttribute::Destination(destination) = it else {
             return None;
         };
-        Ipv4Net::new(*address, header.destination_prefix_length).ok()
+        if let RouteAddress::Inet(address) = destination {
+            Ipv4Net::new(*address, length).ok().map(IpNet::V4)
+        } else if let RouteAddress::Inet6(address) = destination {
+            Ipv6Net::new(*address, length).ok().map(IpNet::V6)
+        } else {
+            None
+        }
     })
 }
 
@@ -208,6 +222,7 @@ fn route(message: &RouteMessage) -> Route {
         link: 0,
         gateway: None,
         source: None,
+        mtu_bytes: None,
     };
     for attribute in &message.attributes {
         if let RouteAttribute::Oif(link) = attribute {
@@ -215,39 +230,89 @@ fn route(message: &RouteMessage) -> Route {
         } else if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
             route.gateway = Some(*address);
         } else if let RouteAttribute::PrefSource(RouteAddress::Inet(address)) = attribute {
-            route.source = Some(*address);
+            route.source = Some((*address).into());
+        } else if let RouteAttribute::PrefSource(RouteAddress::Inet6(address)) = attribute {
+            route.source = Some((*address).into());
+        } else if let RouteAttribute::Metrics(metrics) = attribute {
+            route.mtu_bytes = metrics.iter().find_map(|it| {
+                let RouteMetric::Mtu(bytes) = it else {
+                    return None;
+                };
+                Some(*bytes)
+            });
         }
     }
     route
 }
 
-fn full_route(prefix: Ipv4Net, route: Route) -> RouteMessage {
-    let mut builder = builder(prefix).output_interface(route.link);
-    builder = match route.gateway {
-        Some(gateway) => builder.gateway(gateway),
-        None => builder.scope(RouteScope::Link),
-    };
-    if let Some(source) = route.source {
-        builder = builder.pref_source(source);
+fn full_route(prefix: IpNet, route: Route) -> RouteMessage {
+    let mut builder = tunnel_builder(prefix).output_interface(route.link);
+    let gateway = route.gateway.map(RouteAddress::Inet);
+    match gateway {
+        Some(gateway) => attribute(&mut builder, RouteAttribute::Gateway(gateway)),
+        None => builder = builder.scope(RouteScope::Link),
     }
-    builder.build()
+    if let Some(source) = route.source {
+        attribute(&mut builder, RouteAttribute::PrefSource(source.into()));
+    }
+    let mut message = builder.build();
+    if let Some(bytes) = route.mtu_bytes {
+        let headers_bytes = match prefix {
+            IpNet::V4(_) => IPV4_TCP_HEADERS_BYTES,
+            IpNet::V6(_) => IPV6_TCP_HEADERS_BYTES,
+        };
+        let segment_bytes = bytes.saturating_sub(headers_bytes);
+        message.attributes.push(RouteAttribute::Metrics(vec![
+            RouteMetric::Mtu(bytes),
+            RouteMetric::Advmss(segment_bytes),
+        ]));
+    }
+    message
 }
+
+/// IP and TCP headers without options.
+const IPV4_TCP_HEADERS_BYTES: u32 = 40;
+const IPV6_TCP_HEADERS_BYTES: u32 = 60;
 
 /// The last route that the kernel would take.
 const BARRIER_METRIC: u32 = u32::MAX;
 
-fn barrier(prefix: Ipv4Net) -> RouteMessage {
+/// What the kernel gives an IPv6 route that names none. It must be named, or a barrier could be taken
+/// for the route.
+const IPV6_METRIC: u32 = 1_024;
+
+fn barrier(prefix: IpNet) -> RouteMessage {
     builder(prefix)
         .kind(RouteType::Unreachable)
         .priority(BARRIER_METRIC)
         .build()
 }
 
+fn tunnel_builder(prefix: IpNet) -> RouteMessageBuilder<IpAddr> {
+    let builder = builder(prefix);
+    match prefix {
+        IpNet::V4(_) => builder,
+        IpNet::V6(_) => builder.priority(IPV6_METRIC),
+    }
+}
+
 /// What identifies one of our routes.
-fn builder(prefix: Ipv4Net) -> RouteMessageBuilder<Ipv4Addr> {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(prefix.network(), prefix.prefix_len())
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+fn builder(prefix: IpNet) -> RouteMessageBuilder<IpAddr> {
+    let mut builder =
+        RouteMessageBuilder::<IpAddr>::new().protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
+    let header = &mut builder.get_mut().header;
+    header.address_family = match prefix {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    header.destination_prefix_length = prefix.prefix_len();
+    let destination = RouteAttribute::Destination(prefix.network().into());
+    attribute(&mut builder, destination);
+    builder
+}
+
+fn attribute(builder: &mut RouteMessageBuilder<IpAddr>, attribute: RouteAttribute) {
+    builder.get_mut().attributes.push(attribute);
 }
 
 /// A route that is gone already, for instance with its device, is as good as deleted.

@@ -2,9 +2,9 @@
 //! nodes. Only routes that carry our own protocol number are ever changed or removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use topology::diff::{Change, diff};
 use topology::report::Problem;
 
@@ -23,11 +23,14 @@ pub struct Observed {
     pub links: BTreeMap<String, Link>,
     pub addresses: Vec<Address>,
     /// Our routes of the main table.
-    pub ours: BTreeMap<Ipv4Net, Route>,
+    pub ours: BTreeMap<IpNet, Route>,
     /// Prefixes of our barriers in the main table.
-    pub barriers: BTreeSet<Ipv4Net>,
+    pub barriers: BTreeSet<IpNet>,
     /// Prefixes of the main table that somebody else's route has.
-    pub foreign: BTreeSet<Ipv4Net>,
+    pub foreign: BTreeSet<IpNet>,
+    /// The largest packets, in bytes, that come through to prefixes behind the tunnel, where probes
+    /// found out.
+    pub path_mtus: BTreeMap<IpNet, u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +43,7 @@ pub struct Link {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Address {
     pub link: u32,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix_bits: u8,
 }
 
@@ -49,7 +52,9 @@ pub struct Address {
 pub struct Route {
     pub link: u32,
     pub gateway: Option<Ipv4Addr>,
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
+    /// The largest packet in bytes, where that is less than the link's own.
+    pub mtu_bytes: Option<u32>,
 }
 
 /// One change of the kernel's network configuration.
@@ -57,15 +62,15 @@ pub struct Route {
 pub enum Action {
     AddAddress {
         link: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
     },
-    DeleteBarrier(Ipv4Net),
-    DeleteRoute(Ipv4Net),
+    DeleteBarrier(IpNet),
+    DeleteRoute(IpNet),
     /// An unreachable route with the worst metric. It takes over whenever the route into the tunnel
     /// goes away, as it does with the device: else the default route would lead to the underlay,
     /// on whichever interface that is.
-    PutBarrier(Ipv4Net),
-    PutRoute(Ipv4Net, Route),
+    PutBarrier(IpNet),
+    PutRoute(IpNet, Route),
     SetUp {
         link: u32,
     },
@@ -90,19 +95,25 @@ pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: 
         .filter(|it| !observed.barriers.contains(it));
     plan.actions
         .extend(missing.map(|it| Action::PutBarrier(*it)));
-    let own_address = desired.own.as_ref().and_then(|it| it.address);
+    let own = desired.own.as_ref();
+    let own_v4 = own.and_then(|it| it.address).map(IpAddr::V4);
+    let own_v6 = own.and_then(|it| it.address_v6).map(IpAddr::V6);
     let tunnel = observed.links.get(tunnel);
     if let Some(link) = tunnel {
         if !link.up || link.mtu_bytes != TUNNEL_MTU_BYTES {
             plan.actions.push(Action::SetUp { link: link.index });
         }
         let present = |address| observed.addresses.iter().any(|it| it.address == address);
-        if let Some(address) = own_address.filter(|it| !present(*it)) {
-            let link = link.index;
-            plan.actions.push(Action::AddAddress { link, address });
-        }
+        let link = link.index;
+        let missing = own_v4.into_iter().chain(own_v6).filter(|it| !present(*it));
+        plan.actions
+            .extend(missing.map(|address| Action::AddAddress { link, address }));
     }
 
+    let own_address = |prefix: &IpNet| match prefix {
+        IpNet::V4(_) => own_v4,
+        IpNet::V6(_) => own_v6,
+    };
     let mut routes = BTreeMap::new();
     for (prefix, via) in &desired.routes {
         if observed.foreign.contains(prefix) {
@@ -116,13 +127,17 @@ pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: 
                 link,
                 gateway: Some(*address),
                 source: None,
+                mtu_bytes: None,
             }),
             // Without an address of its own the node would speak with one that peers drop.
-            Via::Tunnel => tunnel.zip(own_address).map(|(link, address)| Route {
-                link: link.index,
-                gateway: None,
-                source: Some(address),
-            }),
+            Via::Tunnel => tunnel
+                .zip(own_address(prefix))
+                .map(|(link, address)| Route {
+                    link: link.index,
+                    gateway: None,
+                    source: Some(address),
+                    mtu_bytes: path_mtu(observed, prefix),
+                }),
         };
         routes.extend(route.map(|it| (*prefix, it)));
     }
@@ -142,16 +157,24 @@ pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: 
     plan
 }
 
+fn path_mtu(observed: &Observed, prefix: &IpNet) -> Option<u32> {
+    let found = observed.path_mtus.get(prefix).map(|it| u32::from(*it));
+    found.filter(|it| *it < TUNNEL_MTU_BYTES)
+}
+
 /// The link on which `address` is a neighbor; nodes behind a router are reached as the underlay
 /// says.
 fn connected_link(observed: &Observed, address: Ipv4Addr) -> Option<u32> {
     observed.addresses.iter().find_map(|it| {
-        let prefix = Ipv4Net::new(it.address, it.prefix_bits).ok()?;
+        let IpAddr::V4(own) = it.address else {
+            return None;
+        };
+        let prefix = Ipv4Net::new(own, it.prefix_bits).ok()?;
         prefix.contains(&address).then_some(it.link)
     })
 }
 
-fn occupied(prefix: Ipv4Net) -> Problem {
+fn occupied(prefix: IpNet) -> Problem {
     Problem {
         what: format!("somebody else's route for {prefix} keeps it out of the tunnel"),
         remedy: format!("remove it: ip route del {prefix}"),
@@ -160,6 +183,8 @@ fn occupied(prefix: Ipv4Net) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use crate::desired::OwnNode;
 
     use super::*;
@@ -182,6 +207,33 @@ mod tests {
             ]
         );
         assert!(plan.problems.is_empty());
+    }
+
+    #[test]
+    fn routes_ipv6_from_an_address_of_its_kind() {
+        let prefix = net("fd02::/64");
+        let mut desired = desired();
+        desired.prefixes.insert(prefix, 2);
+        desired.routes.insert(prefix, Via::Tunnel);
+        assert_eq!(
+            plan(&settled(), &desired, "wg", false).actions,
+            [Action::PutBarrier(prefix)],
+            "this node has no address there yet"
+        );
+
+        let own = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1);
+        desired.own.as_mut().unwrap().address_v6 = Some(own);
+        let address = own.into();
+        let route = Route {
+            source: Some(address),
+            ..TUNNEL
+        };
+        let expected = [
+            Action::PutBarrier(prefix),
+            Action::AddAddress { link: 7, address },
+            Action::PutRoute(prefix, route),
+        ];
+        assert_eq!(plan(&settled(), &desired, "wg", false).actions, expected);
     }
 
     #[test]
@@ -245,23 +297,49 @@ mod tests {
         );
     }
 
-    const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
+    #[test]
+    fn tells_a_route_of_a_path_that_carries_less_and_only_then() {
+        let mut observed = settled();
+        observed.path_mtus.insert(net("10.2.1.0/24"), 1_420);
+        assert_eq!(plan(&observed, &desired(), "wg", false), Plan::default());
+
+        observed.path_mtus.insert(net("10.2.1.0/24"), 1_371);
+        let narrow = Route {
+            mtu_bytes: Some(1_371),
+            ..TUNNEL
+        };
+        assert_eq!(
+            plan(&observed, &desired(), "wg", false).actions,
+            [Action::PutRoute(net("10.2.1.0/24"), narrow)]
+        );
+
+        observed.ours.insert(net("10.2.1.0/24"), narrow);
+        observed.path_mtus.clear();
+        assert_eq!(
+            plan(&observed, &desired(), "wg", false).actions,
+            [Action::PutRoute(net("10.2.1.0/24"), TUNNEL)]
+        );
+    }
+
+    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1));
     const NEIGHBOR: Route = Route {
         link: 2,
         gateway: Some(Ipv4Addr::new(192, 0, 2, 12)),
         source: None,
+        mtu_bytes: None,
     };
     const TUNNEL: Route = Route {
         link: 7,
         gateway: None,
         source: Some(OWN),
+        mtu_bytes: None,
     };
 
     fn desired() -> Desired {
         Desired {
             own: Some(OwnNode {
-                address: Some(OWN),
-                public_key: None,
+                address: Some(Ipv4Addr::new(10, 1, 1, 1)),
+                ..OwnNode::default()
             }),
             routes: BTreeMap::from([
                 (net("10.1.2.0/24"), Via::Node(Ipv4Addr::new(192, 0, 2, 12))),
@@ -283,7 +361,7 @@ mod tests {
             links: BTreeMap::from([("wg".to_owned(), link)]),
             addresses: vec![Address {
                 link: 2,
-                address: Ipv4Addr::new(192, 0, 2, 11),
+                address: Ipv4Addr::new(192, 0, 2, 11).into(),
                 prefix_bits: 24,
             }],
             ..Observed::default()
@@ -310,7 +388,7 @@ mod tests {
         observed
     }
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use topology::diff::{Change, diff};
 use topology::maglev;
 
@@ -16,17 +16,17 @@ pub struct Tables {
     pub services: BTreeMap<ServiceKey, BTreeSet<BackendId>>,
     pub backends: BTreeMap<BackendId, Backend>,
     /// Prefixes of peered clusters, with the cluster's id.
-    pub prefixes: BTreeMap<Ipv4Net, u32>,
+    pub prefixes: BTreeMap<IpNet, u32>,
 }
 
 /// One write to a map.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     DeleteBackend(BackendId),
-    DeletePrefix(Ipv4Net),
+    DeletePrefix(IpNet),
     DeleteService(ServiceKey),
     PutBackend(BackendId, Backend),
-    PutPrefix(Ipv4Net, u32),
+    PutPrefix(IpNet, u32),
     PutService(ServiceKey, BTreeSet<BackendId>),
 }
 
@@ -97,10 +97,7 @@ pub fn plan_services(
 }
 
 /// Lists the writes for `prefixes`: those that protect more, and those that protect less.
-pub fn plan_prefixes(
-    actual: &Tables,
-    prefixes: &BTreeMap<Ipv4Net, u32>,
-) -> (Vec<Write>, Vec<Write>) {
+pub fn plan_prefixes(actual: &Tables, prefixes: &BTreeMap<IpNet, u32>) -> (Vec<Write>, Vec<Write>) {
     split(
         diff(&actual.prefixes, prefixes),
         Write::PutPrefix,

@@ -5,39 +5,53 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use topology::diff::{Change, diff};
-use wireguard::PublicKey;
-use wireguard::uapi::{AllowedIpChange, DeviceState, PeerUpdate, Update};
+use wireguard::uapi::{AllowedIpChange, DeviceState, PeerUpdate, Setting, Update};
+use wireguard::{PrivateKey, PublicKey};
 
-use crate::desired::Desired;
+use crate::desired::{Desired, Peer, WIREGUARD_PORT};
+use crate::preshared::{self, Secrets};
+use crate::search;
 
-/// Keeps tunnels known to be up, and heals them fast: less than WireGuard's own 10 s, more than
-/// its 5 s between handshakes would allow to be useful.
-pub const KEEPALIVE_SECONDS: u16 = 5;
+/// What a device should have, and how it is given that.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    pub desired: &'a Desired,
+    /// The endpoints to set now; those of all others stay as they are.
+    pub places: &'a BTreeMap<PublicKey, SocketAddr>,
+    /// The secrets of the own cluster with others, and the node's own key.
+    pub secrets: &'a Secrets,
+    pub key: Option<PublicKey>,
+    /// Whether others reach this node only where its operator says.
+    pub is_behind_nat: bool,
+    /// Whether something tries every tunnel all the time.
+    pub is_probed: bool,
+    /// Nothing is taken away.
+    pub keep_unknown: bool,
+    /// The device does not know of peers that succeed others: it gets none.
+    pub is_plain: bool,
+}
+
+/// What a device needs to be the one of this node, as after a restart of its own; `None` when it is.
+pub fn identity(device: &DeviceState, key: &PrivateKey) -> Option<Update> {
+    let is_keyed = device.private_key.as_ref() == Some(key);
+    let is_placed = device.listen_port == WIREGUARD_PORT;
+    (!is_keyed || !is_placed).then(|| Update {
+        private_key: (!is_keyed).then(|| Setting::To(key.clone())),
+        listen_port: (!is_placed).then_some(WIREGUARD_PORT),
+        ..Update::default()
+    })
+}
 
 /// Lists the changes that `device` needs, or `None` when it has everything.
 ///
-/// Sessions of unchanged peers go on: nothing is replaced as a whole. An endpoint is set when it
-/// differs from the one set before, in `endpoints`, so that a peer which roamed is not called back.
-/// With `keep_unknown`, nothing is taken away.
-pub fn plan(
-    device: &DeviceState,
-    desired: &Desired,
-    endpoints: &BTreeMap<PublicKey, SocketAddr>,
-    keep_unknown: bool,
-) -> Option<Update> {
-    let mut updates: BTreeMap<PublicKey, PeerUpdate> = BTreeMap::new();
-    for (key, peer) in &desired.peers {
+/// Sessions of unchanged peers go on: nothing is replaced as a whole.
+pub fn plan(device: &DeviceState, wish: &Wish<'_>) -> Option<Update> {
+    let desired = wish.desired;
+    let mut updates = BTreeMap::new();
+    for (key, peer) in desired.peers.iter().filter(|(key, _)| wish.has(key)) {
         let actual = device.peers.get(key);
-        let mut update = PeerUpdate::new(*key);
-        let endpoint = actual.and_then(|it| it.endpoint);
-        let set_before = endpoint.is_some() && endpoints.get(key) == Some(&peer.endpoint);
-        if !set_before && endpoint != Some(peer.endpoint) {
-            update.endpoint = Some(peer.endpoint);
-        }
-        if actual.map(|it| it.persistent_keepalive_seconds) != Some(KEEPALIVE_SECONDS) {
-            update.persistent_keepalive_seconds = Some(KEEPALIVE_SECONDS);
-        }
-        if update != PeerUpdate::new(*key) {
+        let update = peer_update(device, wish, *key, peer);
+        if update != PeerUpdate::new(*key) || actual.is_none() {
             updates.insert(*key, update);
         }
     }
@@ -45,11 +59,9 @@ pub fn plan(
     for change in diff(&allowed_ips(device), &desired.allowed_ips) {
         let (key, change) = match change {
             Change::Put(prefix, key) => (key, AllowedIpChange::Add(prefix)),
-            Change::Delete(_) if keep_unknown => continue,
+            Change::Delete(_) if wish.keep_unknown => continue,
             Change::Delete(prefix) => match owner(device, &prefix) {
-                Some(key) if desired.peers.contains_key(&key) => {
-                    (key, AllowedIpChange::Remove(prefix))
-                }
+                Some(key) if wish.has(&key) => (key, AllowedIpChange::Remove(prefix)),
                 // The whole peer goes, below.
                 _ => continue,
             },
@@ -58,17 +70,61 @@ pub fn plan(
         update.allowed_ips.push(change);
     }
 
-    let removed = device
-        .peers
-        .keys()
-        .filter(|it| !desired.peers.contains_key(it));
-    if !keep_unknown {
-        updates.extend(removed.map(|key| (*key, PeerUpdate::removal(*key))));
-    }
-    (!updates.is_empty()).then(|| Update {
-        peers: updates.into_values().collect(),
+    let removed = device.peers.keys().filter(|it| wish.is_leaving(it));
+    updates.extend(removed.map(|key| (*key, PeerUpdate::removal(*key))));
+    let mut peers: Vec<PeerUpdate> = updates.into_values().collect();
+    // What others succeed comes before them, and goes after what takes its place.
+    peers.sort_by_key(|it| (it.remove, it.successor_of.is_some()));
+    (!peers.is_empty()).then(|| Update {
+        peers,
         ..Update::default()
     })
+}
+
+fn peer_update(device: &DeviceState, wish: &Wish<'_>, key: PublicKey, peer: &Peer) -> PeerUpdate {
+    let actual = device.peers.get(&key);
+    let mut update = PeerUpdate {
+        endpoint: wish.places.get(&key).copied(),
+        ..PeerUpdate::new(key)
+    };
+    // A successor that is not in use yet would only be refused.
+    let keepalive_seconds = if peer.successor_of.is_some() {
+        0
+    } else {
+        search::keepalive_seconds(&peer.endpoints, actual, wish.is_behind_nat, wish.is_probed)
+    };
+    let actual_keepalive = actual.map_or(0, |it| it.persistent_keepalive_seconds);
+    if actual_keepalive != keepalive_seconds {
+        update.persistent_keepalive_seconds = Some(keepalive_seconds);
+    }
+    let predecessor = actual.and_then(|it| it.successor_of);
+    if predecessor != peer.successor_of {
+        update.successor_of = match peer.successor_of {
+            Some(it) => Some(Setting::To(it)),
+            // What it succeeds and is about to go hands over what waits for it.
+            None if predecessor.is_some_and(|it| wish.is_leaving(&it)) => None,
+            None => Some(Setting::Clear),
+        };
+    }
+    if let (Some(secrets), Some(own)) = (wish.secrets, wish.key) {
+        let secret = secrets.get(&peer.cluster);
+        let preshared = secret.map(|it| preshared::pair(it, [own, key]));
+        if actual.and_then(|it| it.preshared_key.as_ref()) != preshared.as_ref() {
+            update.preshared_key = Some(preshared.map_or(Setting::Clear, Setting::To));
+        }
+    }
+    update
+}
+
+impl Wish<'_> {
+    fn has(&self, key: &PublicKey) -> bool {
+        let peer = self.desired.peers.get(key);
+        peer.is_some_and(|it| !self.is_plain || it.successor_of.is_none())
+    }
+
+    fn is_leaving(&self, key: &PublicKey) -> bool {
+        !self.keep_unknown && !self.has(key)
+    }
 }
 
 fn allowed_ips(device: &DeviceState) -> BTreeMap<IpNet, PublicKey> {
@@ -86,108 +142,4 @@ fn owner(device: &DeviceState, prefix: &IpNet) -> Option<PublicKey> {
 }
 
 #[cfg(test)]
-mod tests {
-    use wireguard::uapi::PeerState;
-
-    use crate::desired::Peer;
-
-    use super::*;
-
-    #[test]
-    fn adds_a_peer_with_everything_it_needs() {
-        let update = plan(&DeviceState::default(), &desired(), &BTreeMap::new(), false).unwrap();
-
-        let expected = PeerUpdate {
-            endpoint: Some(endpoint()),
-            persistent_keepalive_seconds: Some(KEEPALIVE_SECONDS),
-            allowed_ips: vec![AllowedIpChange::Add(prefix())],
-            ..PeerUpdate::new(key(1))
-        };
-        assert_eq!(update.peers, [expected]);
-        assert!(!update.replace_peers);
-    }
-
-    #[test]
-    fn changes_nothing_once_applied() {
-        let device = device(key(1), endpoint());
-
-        assert_eq!(plan(&device, &desired(), &BTreeMap::new(), false), None);
-    }
-
-    #[test]
-    fn lets_a_peer_roam_but_follows_the_mesh() {
-        let roamed = device(key(1), "203.0.113.7:1".parse().unwrap());
-        let set = BTreeMap::from([(key(1), endpoint())]);
-        assert_eq!(plan(&roamed, &desired(), &set, false), None);
-
-        let moved = BTreeMap::from([(key(1), "192.0.2.9:51871".parse().unwrap())]);
-        let update = plan(&roamed, &desired(), &moved, false).unwrap();
-        assert_eq!(update.peers[0].endpoint, Some(endpoint()));
-    }
-
-    #[test]
-    fn moves_a_prefix_by_adding_it_to_the_new_peer() {
-        let device = device(key(2), endpoint());
-
-        let update = plan(&device, &desired(), &BTreeMap::new(), false).unwrap();
-
-        assert_eq!(update.peers.len(), 2);
-        let added = update
-            .peers
-            .iter()
-            .find(|it| it.public_key == key(1))
-            .unwrap();
-        assert_eq!(added.allowed_ips, [AllowedIpChange::Add(prefix())]);
-        assert!(update.peers.contains(&PeerUpdate::removal(key(2))));
-    }
-
-    #[test]
-    fn takes_nothing_away_while_the_mesh_is_not_known_whole() {
-        let device = device(key(2), endpoint());
-
-        assert_eq!(
-            plan(&device, &Desired::default(), &BTreeMap::new(), true),
-            None
-        );
-        let update = plan(&device, &Desired::default(), &BTreeMap::new(), false).unwrap();
-        assert_eq!(update.peers, [PeerUpdate::removal(key(2))]);
-    }
-
-    fn desired() -> Desired {
-        let peer = Peer {
-            cluster: "us".parse().unwrap(),
-            node: "node-1".parse().unwrap(),
-            endpoint: endpoint(),
-        };
-        Desired {
-            peers: BTreeMap::from([(key(1), peer)]),
-            allowed_ips: BTreeMap::from([(prefix(), key(1))]),
-            ..Desired::default()
-        }
-    }
-
-    fn device(key: PublicKey, endpoint: SocketAddr) -> DeviceState {
-        let peer = PeerState {
-            endpoint: Some(endpoint),
-            persistent_keepalive_seconds: KEEPALIVE_SECONDS,
-            allowed_ips: [prefix()].into(),
-            ..PeerState::default()
-        };
-        DeviceState {
-            peers: BTreeMap::from([(key, peer)]),
-            ..DeviceState::default()
-        }
-    }
-
-    fn key(byte: u8) -> PublicKey {
-        PublicKey::from([byte; 32])
-    }
-
-    fn endpoint() -> SocketAddr {
-        "198.51.100.11:51871".parse().unwrap()
-    }
-
-    fn prefix() -> IpNet {
-        "10.2.1.0/24".parse().unwrap()
-    }
-}
+mod tests;

@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 
 use datapath_abi::{Backend, BackendId, ServiceKey};
 use ipnet::IpNet;
+use topology::health::Health;
 use topology::id::{ClusterName, NodeName, ServiceName};
 use topology::mesh::Mesh;
-use topology::report::{self, PeerExplanation, Problem, ServiceExplanation, TunnelReport};
+use topology::report::{
+    self, EncryptionReport, PeerExplanation, ProbeReport, Problem, ServiceExplanation, TunnelReport,
+};
 use wireguard::PublicKey;
 use wireguard::uapi::{DeviceState, PeerState};
 
 use crate::desired::{self, Desired, Identity, Peer};
+use crate::probe::Reports;
 
 /// WireGuard drops a session 180 s after its handshake (Reject-After-Time).
 const HANDSHAKE_AGE_SECONDS_MAX: u64 = 180;
@@ -20,12 +24,17 @@ const HANDSHAKE_AGE_SECONDS_MAX: u64 = 180;
 pub fn tunnels(
     desired: &Desired,
     device: Option<&DeviceState>,
+    reports: &Reports,
     now_unix_seconds: u64,
 ) -> Vec<TunnelReport> {
     let mut reports: Vec<TunnelReport> = desired
         .peers
         .iter()
-        .map(|(key, peer)| tunnel(*key, peer, device, now_unix_seconds))
+        .filter(|(_, peer)| peer.successor_of.is_none())
+        .map(|(key, peer)| {
+            let probes = reports.get(&(peer.cluster.clone(), peer.node.clone()));
+            tunnel(*key, peer, device, probes.copied(), now_unix_seconds)
+        })
         .collect();
     reports.sort_by(|a, b| (&a.cluster, &a.node).cmp(&(&b.cluster, &b.node)));
     reports
@@ -35,22 +44,48 @@ fn tunnel(
     key: PublicKey,
     peer: &Peer,
     device: Option<&DeviceState>,
+    probes: Option<ProbeReport>,
     now_unix_seconds: u64,
 ) -> TunnelReport {
     let absent = PeerState::default();
     let state = device.and_then(|it| it.peers.get(&key)).unwrap_or(&absent);
-    let handshake = state.last_handshake.map(|it| it.seconds);
-    let age_seconds = handshake.map(|it| now_unix_seconds.saturating_sub(it));
     TunnelReport {
         cluster: peer.cluster.clone(),
         node: peer.node.clone(),
         public_key: key.to_base64(),
         endpoint: state.endpoint.or(Some(peer.endpoint)),
         allowed_ips: state.allowed_ips.clone(),
-        last_handshake_unix_seconds: handshake,
+        last_handshake_unix_seconds: state.last_handshake.map(|it| it.seconds),
         received_bytes: state.received_bytes,
         sent_bytes: state.sent_bytes,
-        up: age_seconds.is_some_and(|it| it < HANDSHAKE_AGE_SECONDS_MAX),
+        up: has_session(state, now_unix_seconds),
+        behind_nat: is_behind_nat(peer, state),
+        probes,
+    }
+}
+
+/// Whether the peer's last handshake is young enough to carry traffic.
+pub fn has_session(peer: &PeerState, now_unix_seconds: u64) -> bool {
+    let age_seconds = peer
+        .last_handshake
+        .map(|it| now_unix_seconds.saturating_sub(it.seconds));
+    age_seconds.is_some_and(|it| it < HANDSHAKE_AGE_SECONDS_MAX)
+}
+
+/// A packet that was let in came from another address than the node announces.
+fn is_behind_nat(peer: &Peer, state: &PeerState) -> bool {
+    state.last_handshake.is_some() && state.endpoint.is_some_and(|it| it != peer.endpoint)
+}
+
+/// The device at this end.
+pub fn encryption(interface: &str, device: Option<&DeviceState>) -> EncryptionReport {
+    EncryptionReport {
+        interface: interface.to_owned(),
+        public_key: device
+            .and_then(DeviceState::public_key)
+            .map(|it| it.to_base64()),
+        listen_port: device.map(|it| it.listen_port).filter(|it| *it != 0),
+        node_encryption: false,
     }
 }
 
@@ -69,9 +104,12 @@ pub fn device_problem(
             });
         }
     };
-    let announced = desired.own.as_ref()?.public_key?;
+    let own = desired.own.as_ref()?;
+    let announced = own.public_key?;
+    // The mesh may hear of a change of keys later than the device.
+    let is_announced = |it| it == announced || own.next_public_key == Some(it);
     match device.public_key() {
-        Some(key) if key == announced && device.listen_port != desired::WIREGUARD_PORT => {
+        Some(key) if is_announced(key) && device.listen_port != desired::WIREGUARD_PORT => {
             Some(Problem {
                 what: format!(
                     "the device {interface} listens on UDP port {}, but other nodes send to {}, so no tunnel comes up from their side",
@@ -81,17 +119,17 @@ pub fn device_problem(
                 remedy: format!("wg set {interface} listen-port {}", desired::WIREGUARD_PORT),
             })
         }
-        Some(key) if key == announced => None,
+        Some(key) if is_announced(key) => None,
         Some(key) => Some(Problem {
             what: format!(
                 "the device {interface} has the key {key}, but the mesh announces {announced} for this node, so no tunnel can come up"
             ),
-            remedy: "put the device's public key into the Node's annotation network.cilium.io/wg-pub-key, or give the device the key that belongs to it (wg set … private-key)".to_owned(),
+            remedy: "take the annotation network.cilium.io/wg-pub-key from the Node, so that the key which the agent announces is published; with a release of the API server that does not publish it, put the device's public key there".to_owned(),
         }),
         None => Some(Problem {
             what: format!("the device {interface} has no private key, as after a restart of its own, so no tunnel can come up"),
             remedy: format!(
-                "whoever starts the device must give it the node's key, which the agent never has: wg set {interface} private-key FILE listen-port {}",
+                "the agent gives the device the key in --wireguard-key, or makes one; to have it take one that the Node announces already: wg set {interface} private-key FILE listen-port {}",
                 desired::WIREGUARD_PORT
             ),
         }),
@@ -145,17 +183,17 @@ pub fn explain_peer(
     let protected: BTreeSet<IpNet> = known
         .into_iter()
         .flat_map(|it| it.pod_prefixes())
-        .filter(|it| matches!(it, IpNet::V4(it) if desired.prefixes.contains_key(it)))
+        .filter(|it| desired.prefixes.contains_key(it))
         .collect();
     let reason = match (&tunnel, known) {
-        _ if *cluster == identity.cluster => {
+        (None, _) if *cluster == identity.cluster => {
             "a node of the own cluster is reached over the underlay, without a tunnel"
         }
         (_, None) => "the cluster announces no such node",
         (None, Some(_)) => {
             "there is no tunnel: the node announces no valid WireGuard key or no InternalIP, or another node has its key"
         }
-        (Some(it), Some(_)) if it.up => "the tunnel is up",
+        (Some(it), Some(_)) if it.up => up_reason(it.probes.as_ref()),
         (Some(it), Some(_)) if it.last_handshake_unix_seconds.is_none() => {
             "the tunnel was never up: check that UDP 51871 reaches the other node, and both keys"
         }
@@ -168,6 +206,20 @@ pub fn explain_peer(
         reason: reason.to_owned(),
         protected,
     })
+}
+
+/// What probes add to a handshake that is young enough.
+fn up_reason(probes: Option<&ProbeReport>) -> &'static str {
+    match probes.map(|it| it.health) {
+        Some(Health::Healthy) => "the tunnel is up, and probes come back through it",
+        Some(Health::Unhealthy) => {
+            "the tunnel has a session, but no probe comes back through it: the way there swallows everything, or the node is down"
+        }
+        Some(Health::Unknown) => {
+            "the tunnel is up; no probe has come back yet, as from a node whose agent answers none"
+        }
+        None => "the tunnel is up",
+    }
 }
 
 #[cfg(test)]

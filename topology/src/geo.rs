@@ -78,6 +78,63 @@ impl From<Location> for Degrees {
     }
 }
 
+/// How far apart two clusters are: measured where tunnels between them are probed, else from their
+/// places.
+///
+/// In text a number is a distance in kilometres.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Distance {
+    Kilometers(Kilometers),
+    RoundTrip(RoundTrip),
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kilometers(it) => it.fmt(formatter),
+            Self::RoundTrip(it) => it.fmt(formatter),
+        }
+    }
+}
+
+/// How long a packet takes there and back.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundTrip {
+    #[serde(rename = "roundTripMicroseconds")]
+    pub microseconds: u32,
+}
+
+impl RoundTrip {
+    /// Round trips of one step are equally long to whoever chooses by them: steps are 1 ms wide, and
+    /// from 10 ms on a tenth of their beginning, so that what a path's load does to it moves no
+    /// traffic.
+    pub fn step(self) -> u32 {
+        let mut step = self.microseconds.min(LINEAR_MICROSECONDS) / STEP_MICROSECONDS;
+        let mut next = u64::from(LINEAR_MICROSECONDS) * 11 / 10;
+        while next <= u64::from(self.microseconds) {
+            step += 1;
+            next = next * 11 / 10;
+        }
+        step
+    }
+}
+
+const STEP_MICROSECONDS: u32 = 1_000;
+const LINEAR_MICROSECONDS: u32 = 10_000;
+
+impl fmt::Display for RoundTrip {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.microseconds / 1_000, self.microseconds % 1_000);
+        match whole {
+            0..10 => write!(formatter, "{whole}.{:02} ms", rest / 10),
+            10..100 => write!(formatter, "{whole}.{} ms", rest / 100),
+            _ => write!(formatter, "{whole} ms"),
+        }
+    }
+}
+
 /// A distance in whole kilometres.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]

@@ -89,7 +89,7 @@ fn below(hash: u64, limit: usize) -> usize {
 }
 
 /// FNV-1a with a seed, then a finalizer that spreads its weak low bits (as in SplitMix64).
-fn hash(bytes: &[u8], seed: u64) -> u64 {
+pub fn hash(bytes: &[u8], seed: u64) -> u64 {
     let mut hash = bytes.iter().fold(seed, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

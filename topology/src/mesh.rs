@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use crate::geo::Location;
+use crate::health::Health;
 use crate::id::{ClusterId, ClusterName, NodeName, NumericIdentity, ServiceName};
 use crate::record::{
     ClusterConfig, ClusterService, InvalidRecord, IpIdentity, Key, Kind, Labels, MalformedKey,
@@ -29,6 +30,8 @@ pub struct Mesh {
     peers: BTreeMap<ClusterName, PeerState>,
     /// By node of the own cluster.
     reaches: BTreeMap<NodeName, Reach>,
+    /// What is seen from where we are; nothing where nobody probes.
+    own_reach: Reach,
     /// By service first: the clusters that share one are neighbours.
     services: BTreeMap<(ServiceName, ClusterName), ClusterService>,
     canaries: BTreeSet<(ClusterName, Kind)>,
@@ -77,6 +80,7 @@ impl Mesh {
             nodes: BTreeMap::new(),
             peers: BTreeMap::new(),
             reaches: BTreeMap::new(),
+            own_reach: Reach::default(),
             services: BTreeMap::new(),
             canaries: BTreeSet::new(),
             own_synced: false,
@@ -165,8 +169,17 @@ impl Mesh {
                     self.local_services.insert(name, service);
                 }
             }
-            (Key::Node(cluster, name), Record::Node(node)) => {
-                self.nodes.insert((cluster, name), *node);
+            (Key::Node(cluster, name), Record::Node(mut node)) => {
+                let key = (cluster, name);
+                // An API server may tell of a node before the node's agent has told it the key. A
+                // tunnel that is up does not end for that: keys are replaced, and go with their node.
+                if node.wireguard_public_key.is_empty()
+                    && let Some(before) = self.nodes.get(&key)
+                {
+                    node.wireguard_public_key
+                        .clone_from(&before.wireguard_public_key);
+                }
+                self.nodes.insert(key, *node);
             }
             (Key::Peer(cluster), Record::Peer(state)) => {
                 self.peers.insert(cluster, state);
@@ -293,14 +306,36 @@ impl Mesh {
         self.peers.get(cluster).is_none_or(|it| it.connected)
     }
 
+    /// Takes in what probes from this very node see of the other clusters, which needs no store.
+    pub fn see(&mut self, reach: Reach) {
+        self.own_reach = reach;
+    }
+
+    /// Whether anything comes back from the cluster, as this very node has probed it, else as any
+    /// node of the own cluster has. What nobody has probed counts as in reach.
+    pub fn is_reachable(&self, cluster: &ClusterName) -> bool {
+        let is_seen = |it: &Reach| {
+            let seen = it.clusters.get(cluster);
+            seen.map(|it| it.health != Health::Unhealthy)
+        };
+        is_seen(&self.own_reach).unwrap_or_else(|| {
+            let mut others = self.reaches.values().filter_map(is_seen).peekable();
+            others.peek().is_none() || others.any(|it| it)
+        })
+    }
+
     /// What each node of the own cluster sees of the others through its tunnels.
     pub fn reaches(&self) -> &BTreeMap<NodeName, Reach> {
         &self.reaches
     }
 
-    /// How long a packet takes to the cluster and back, in microseconds, as the nearest node of the
-    /// own cluster measures it; `None` where none does.
+    /// How long a packet takes to the cluster and back, in microseconds, as this very node measures
+    /// it, else the nearest node of the own cluster; `None` where none does.
     pub fn round_trip_microseconds(&self, cluster: &ClusterName) -> Option<u32> {
+        let own = self.own_reach.clusters.get(cluster);
+        if let Some(own) = own.and_then(|it| it.round_trip_microseconds) {
+            return Some(own);
+        }
         let seen = self
             .reaches
             .values()

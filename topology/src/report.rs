@@ -20,9 +20,9 @@ mod service;
 pub use service::{PortExplanation, ServiceExplanation};
 
 pub use peer::{
-    CertificateReport, DiffReport, Failure, Keys, KindReport, LinkReport, Outcome,
+    CertificateReport, DiffReport, Failure, Keys, KindReport, LinkReport, LivenessReport, Outcome,
     PULSE_STALE_MILLISECONDS, PeerReport, PulseReport, Step, ThrottleReport, Troubleshooting,
-    ViolationReport,
+    ViolationReport, Witness,
 };
 
 /// Something an operator should know, with what to do about it.
@@ -42,7 +42,7 @@ pub struct ClusterReport {
     pub state: ClusterState,
     /// When the state began; `None` for the own cluster.
     pub since: Option<u64>,
-    /// Why it is not connected; empty while it is.
+    /// Why it is not connected, or why it is although its API server does not answer; else empty.
     pub reason: String,
     /// Whether nodes, services, identities and endpoints have been read whole.
     pub synced: bool,
@@ -106,6 +106,9 @@ pub struct AgentStatus {
     pub store: StoreReport,
     pub clusters: Vec<ClusterReport>,
     pub tunnels: Vec<TunnelReport>,
+    /// `None` from agents of a version that does not tell.
+    #[serde(default)]
+    pub encryption: Option<EncryptionReport>,
     /// Services programmed into the datapath.
     pub services: usize,
     /// Backends programmed into the datapath.
@@ -129,6 +132,43 @@ pub struct TunnelReport {
     pub sent_bytes: u64,
     /// Whether the last handshake is young enough to carry traffic.
     pub up: bool,
+    /// Whether the other end speaks from an address that it does not announce.
+    #[serde(default)]
+    pub behind_nat: bool,
+    /// `None` where the tunnel is not probed.
+    #[serde(default)]
+    pub probes: Option<ProbeReport>,
+}
+
+/// What probes through one tunnel see, of the last hundred or so.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeReport {
+    /// Unknown as well where the other end carries traffic but has never answered a probe: not
+    /// everybody answers them.
+    pub health: Health,
+    /// When the health last changed.
+    pub since: u64,
+    /// The median; `None` before any answer.
+    pub round_trip_microseconds: Option<u32>,
+    /// The 99th percentile.
+    pub round_trip_p99_microseconds: Option<u32>,
+    /// Probes without an answer, of a thousand.
+    pub loss_per_mille: u16,
+    /// The largest packet that comes through and back, in bytes; `None` before that is known.
+    pub path_mtu: Option<u16>,
+}
+
+/// The device at this end of all tunnels.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptionReport {
+    pub interface: String,
+    /// Base64; `None` while the device has no key, or does not answer.
+    pub public_key: Option<String>,
+    pub listen_port: Option<u16>,
+    /// Whether what nodes send to nodes goes through tunnels as well.
+    pub node_encryption: bool,
 }
 
 /// `/v1/status` of `dns-authority`.

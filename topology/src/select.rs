@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::geo::{Kilometers, Location};
+use crate::geo::{Distance, Kilometers, Location, RoundTrip};
 use crate::id::{ClusterName, ServiceName};
 use crate::mesh::Mesh;
 use crate::record::BackendZone;
@@ -43,12 +43,12 @@ pub struct PassedOver {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// Every cluster that offers one is lost. A doubtful backend beats none.
+    /// Every cluster that offers one is lost or out of reach. A doubtful backend beats none.
     AllLost,
     /// No affinity: the backends of all clusters share the load.
     Merged,
     /// The affinity's own choice is empty, so the nearest cluster of the others stands in.
-    Nearest(Option<Kilometers>),
+    Nearest(Option<Distance>),
     /// Nobody offers this port.
     NoBackends,
     /// Not a global service: only the own cluster's backends count.
@@ -64,15 +64,19 @@ pub enum Because {
     /// The affinity prefers the other side.
     Affinity(Affinity),
     /// A nearer cluster serves.
-    Farther(Option<Kilometers>),
+    Farther(Option<Distance>),
     /// The cluster does not answer.
     Lost,
+    /// Nothing comes back through any tunnel from here to the cluster.
+    Unreachable,
 }
 
 /// Selects the backends of `port` of the own cluster's service `name`.
 ///
-/// Backends of lost clusters are passed over as long as there is any other. Where clusters say
-/// where they are, "remote" means the nearest remote cluster; equal distances share.
+/// Backends of clusters that are lost, or out of reach from here, are passed over as long as there is
+/// any other. Where clusters say where they are, "remote" means the nearest remote cluster; equal
+/// distances share. What is measured through tunnels comes before what places say, where it is
+/// measured to all in question.
 pub fn backends(mesh: &Mesh, name: &ServiceName, service: &LocalService, port: &str) -> Selection {
     let shared = mesh.shared_services();
     let shared = |cluster: &ClusterName| shared.get(&(name.clone(), cluster.clone()));
@@ -96,7 +100,9 @@ struct Offer<'a> {
     cluster: &'a ClusterName,
     own: bool,
     alive: bool,
-    distance: Option<Kilometers>,
+    reachable: bool,
+    kilometers: Option<Kilometers>,
+    round_trip: Option<RoundTrip>,
     backends: BTreeSet<SocketAddr>,
     zones: Option<&'a BTreeMap<IpAddr, BackendZone>>,
 }
@@ -119,9 +125,32 @@ impl<'a> Offer<'a> {
             cluster,
             own: cluster == mesh.own(),
             alive: mesh.is_alive(cluster),
-            distance: here.zip(there).map(|(here, there)| here.distance_to(there)),
+            reachable: mesh.is_reachable(cluster),
+            kilometers: here.zip(there).map(|(here, there)| here.distance_to(there)),
+            round_trip: match cluster == mesh.own() {
+                true => Some(RoundTrip { microseconds: 0 }),
+                false => mesh
+                    .round_trip_microseconds(cluster)
+                    .map(|microseconds| RoundTrip { microseconds }),
+            },
             backends: backends.iter().filter_map(address).collect(),
             zones,
+        }
+    }
+
+    fn rank(&self, measured: bool) -> Rank {
+        let known = match measured {
+            true => self.round_trip.map(RoundTrip::step),
+            false => self.kilometers.map(|Kilometers(it)| it),
+        };
+        known.map_or(Rank::Unknown, Rank::Known)
+    }
+
+    /// As far as the measure in use knows.
+    fn distance(&self, measured: bool) -> Option<Distance> {
+        match measured {
+            true => self.round_trip.map(Distance::RoundTrip),
+            false => self.kilometers.map(Distance::Kilometers),
         }
     }
 
@@ -138,8 +167,9 @@ impl<'a> Offer<'a> {
 }
 
 fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
-    let any_alive = offers.iter().any(|it| it.alive);
-    let usable = |it: &Offer<'_>| it.alive || !any_alive;
+    let sound = |it: &Offer<'_>| it.alive && it.reachable;
+    let any_sound = offers.iter().any(sound);
+    let usable = |it: &Offer<'_>| sound(it) || !any_sound;
     let affinity = service.affinity;
     let preferred = |it: &Offer<'_>| match affinity {
         Affinity::Local => it.own,
@@ -149,6 +179,8 @@ fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
 
     let any_preferred = offers.iter().any(|it| usable(it) && preferred(it));
     let in_question = |it: &Offer<'_>| usable(it) && preferred(it) == any_preferred;
+    let measured = is_measured(offers.iter().filter(|it| in_question(it)));
+    let rank = |it: &Offer<'_>| it.rank(measured);
     // Without affinity all share; else the nearest of the side in question.
     let nearest = match affinity {
         Affinity::None => None,
@@ -158,19 +190,22 @@ fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
     };
     let chosen =
         |it: &Offer<'_>| in_question(it) && nearest.is_none_or(|nearest| rank(it) == nearest);
+    let distance = |it: &Offer<'_>| it.distance(measured);
+    let nearest_distance = || offers.iter().filter(|it| chosen(it)).find_map(distance);
 
     let reason = match nearest {
         _ if offers.is_empty() => Reason::NoBackends,
-        _ if !any_alive => Reason::AllLost,
+        _ if !any_sound => Reason::AllLost,
         _ if !service.global => Reason::NotGlobal,
         None => Reason::Merged,
         Some(_) if any_preferred => Reason::Preferred(affinity),
-        Some(rank) => Reason::Nearest(rank.distance()),
+        Some(_) => Reason::Nearest(nearest_distance()),
     };
     let because = |it: &Offer<'_>| match () {
-        () if !usable(it) => Because::Lost,
+        () if !usable(it) && !it.alive => Because::Lost,
+        () if !usable(it) => Because::Unreachable,
         () if !in_question(it) => Because::Affinity(affinity),
-        () => Because::Farther(it.distance),
+        () => Because::Farther(distance(it)),
     };
 
     Selection {
@@ -188,24 +223,18 @@ fn select(offers: Vec<Offer<'_>>, service: &LocalService) -> Selection {
     }
 }
 
+/// Whether the way to every remote cluster of `offers` has been measured, and there is any.
+fn is_measured<'a>(offers: impl Iterator<Item = &'a Offer<'a>>) -> bool {
+    let mut remote = offers.filter(|it| !it.own).peekable();
+    remote.peek().is_some() && remote.all(|it| it.round_trip.is_some())
+}
+
 /// How near a cluster is; those that do not say where they are come last.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Rank {
-    Known(Kilometers),
+    /// In kilometers, or in steps of round trips: never both in one comparison.
+    Known(u32),
     Unknown,
-}
-
-impl Rank {
-    fn distance(self) -> Option<Kilometers> {
-        match self {
-            Self::Known(distance) => Some(distance),
-            Self::Unknown => None,
-        }
-    }
-}
-
-fn rank(offer: &Offer<'_>) -> Rank {
-    offer.distance.map_or(Rank::Unknown, Rank::Known)
 }
 
 /// The candidates nearest to `client`, all of them if several are equally near.
@@ -216,23 +245,25 @@ pub fn nearest<T>(
     candidates: &[T],
     place: impl Fn(&T) -> Option<Location>,
 ) -> (Vec<&T>, Option<Kilometers>) {
-    let rank = |it: &T| {
-        let distance = client
-            .zip(place(it))
-            .map(|(client, place)| client.distance_to(place));
-        distance.map_or(Rank::Unknown, Rank::Known)
+    let distance = |it: &T| {
+        let ends = client.zip(place(it));
+        ends.map(|(client, place)| client.distance_to(place))
     };
+    let rank = |it: &T| distance(it).map_or(Rank::Unknown, |Kilometers(it)| Rank::Known(it));
     let Some(nearest) = candidates.iter().map(rank).min() else {
         return (Vec::new(), None);
     };
-    let chosen = candidates.iter().filter(|it| rank(it) == nearest).collect();
-    (chosen, nearest.distance())
+    let chosen: Vec<&T> = candidates.iter().filter(|it| rank(it) == nearest).collect();
+    let nearest = chosen.first().and_then(|it| distance(it));
+    (chosen, nearest)
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AllLost => formatter.write_str("every cluster that offers one is lost"),
+            Self::AllLost => {
+                formatter.write_str("every cluster that offers one is lost or out of reach")
+            }
             Self::Merged => formatter.write_str("all clusters share the load"),
             Self::Nearest(Some(distance)) => {
                 write!(formatter, "nearest of the other clusters, {distance}")
@@ -252,6 +283,9 @@ impl fmt::Display for Because {
             Self::Farther(Some(distance)) => write!(formatter, "farther away, {distance}"),
             Self::Farther(None) => formatter.write_str("does not say where it is"),
             Self::Lost => formatter.write_str("the cluster does not answer"),
+            Self::Unreachable => {
+                formatter.write_str("nothing comes back through the tunnels from here")
+            }
         }
     }
 }

@@ -66,6 +66,13 @@ impl<P: Copy + Eq> AllowedIps<P> {
         }
     }
 
+    /// Gives all prefixes of one peer to another.
+    pub fn reassign(&mut self, from: P, to: P) {
+        for owner in self.peers.values_mut().filter(|it| **it == from) {
+            *owner = to;
+        }
+    }
+
     /// The peer of the longest prefix that holds `address`.
     pub fn lookup(&self, address: IpAddr) -> Option<P> {
         let lengths = match address {

@@ -11,11 +11,15 @@ use crate::allowed_ips::AllowedIps;
 use crate::inbox::Inbox;
 use crate::message::{Initiation, Message};
 use crate::noise::Claim;
+use crate::session::Session;
 use crate::stamper::Stamper;
 use crate::tunnel::{Endpoint, Identity, Now, Reply, SESSION_BITS, Tunnel};
 use crate::uapi::{DeviceState, PeerState};
 
+mod pairs;
 mod update;
+
+use pairs::{Pairs, Partner};
 
 /// The configuration at one moment. Readers share it; an update makes the next one.
 ///
@@ -29,6 +33,7 @@ pub(crate) struct Configuration {
     peers: BTreeMap<PublicKey, Arc<Peer>>,
     peers_by_index: BTreeMap<PeerIndex, Arc<Peer>>,
     allowed_ips: AllowedIps<PeerIndex>,
+    pairs: Pairs,
 }
 
 /// A peer and its tunnel.
@@ -42,6 +47,14 @@ pub(crate) struct Peer {
 struct PeerIndex(u32);
 
 impl Configuration {
+    /// One that knows nothing yet, and gives out timestamps after those of a former process.
+    pub(crate) fn new(stamper: Stamper) -> Self {
+        Self {
+            stamper: Arc::new(stamper),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn fwmark(&self) -> u32 {
         self.fwmark
     }
@@ -64,6 +77,7 @@ impl Configuration {
             let allowed_ips = prefixes.remove(&peer.index).unwrap_or_default();
             let state = PeerState {
                 allowed_ips: allowed_ips.into_iter().collect(),
+                successor_of: self.predecessor(peer).map(Tunnel::public_key),
                 ..peer.tunnel.state()
             };
             (*key, state)
@@ -76,6 +90,13 @@ impl Configuration {
         }
     }
 
+    fn predecessor(&self, peer: &Peer) -> Option<&Tunnel> {
+        match self.pairs.partner(peer.index)? {
+            Partner::Predecessor(it) => Some(&it.tunnel),
+            Partner::Successor(_) => None,
+        }
+    }
+
     /// The peer that may be sent what goes to `destination`.
     pub(crate) fn peer_allowed(&self, destination: IpAddr) -> Option<&Arc<Peer>> {
         let index = self.allowed_ips.lookup(destination)?;
@@ -84,7 +105,28 @@ impl Configuration {
 
     /// Whether `peer` may send what comes from `source`.
     pub(crate) fn is_allowed(&self, source: IpAddr, peer: &Peer) -> bool {
-        self.allowed_ips.lookup(source) == Some(peer.index)
+        let owner = self.allowed_ips.lookup(source);
+        owner == Some(peer.index)
+            || owner.is_some() && owner == self.partner(peer).map(|it| it.index)
+    }
+
+    /// Under which session to send to `peer` now, which may be that of its partner.
+    pub(crate) fn sender<'a>(
+        &'a self,
+        peer: &'a Arc<Peer>,
+        now: Now,
+    ) -> Option<(&'a Arc<Peer>, Arc<Session>)> {
+        self.pairs.sender(peer, now)
+    }
+
+    /// The same end under its other key, while it changes its key.
+    pub(crate) fn partner(&self, peer: &Peer) -> Option<&Arc<Peer>> {
+        self.pairs.partner(peer.index).map(Partner::peer)
+    }
+
+    /// Whether something waits for a session with `peer`, or with the same end under another key.
+    pub(crate) fn has_waiting(&self, peer: &Peer) -> bool {
+        peer.tunnel.has_waiting() || self.partner(peer).is_some_and(|it| it.tunnel.has_waiting())
     }
 
     /// The peer that addresses us by a session of this index.

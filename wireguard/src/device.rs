@@ -1,10 +1,11 @@
 //! A door: a running device, from its first file descriptor to its last.
 //!
 //! Four kinds of thread share one [`Configuration`] by snapshot: one carries packets from the
-//! interface to the network, one per socket carries datagrams back, one keeps time, and one serves
-//! the configuration socket and is the only one to make a new configuration.
+//! interface to the network, one per socket carries datagrams back, one keeps time, and those that
+//! serve the configuration socket make new configurations, one of them at a time.
 
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +18,15 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::configuration::Configuration;
 use drops::Drops;
+use mark::Marks;
+use readings::Readings;
 use sockets::Sockets;
 
 mod clock;
 mod control;
 mod drops;
+mod mark;
+mod readings;
 mod receive;
 mod server;
 mod sockets;
@@ -39,10 +44,11 @@ pub enum End {
     Asked,
 }
 
-/// A running device. Dropping it removes its socket; the interface goes with the process.
+/// A running device. Dropping it removes its socket, if it made it; the interface goes with the
+/// process.
 #[derive(Debug)]
 pub struct Device {
-    socket: PathBuf,
+    socket: Option<PathBuf>,
     shared: Arc<Shared>,
 }
 
@@ -56,7 +62,9 @@ struct Shared {
     mtu: AtomicUsize,
     configuration: ArcSwap<Configuration>,
     sockets: ArcSwapOption<Sockets>,
+    marks: Marks,
     drops: Drops,
+    readings: Readings,
     end: SyncSender<End>,
 }
 
@@ -66,8 +74,26 @@ const MTU_INITIAL: u16 = 1420;
 /// Linux's limit on the names of interfaces.
 const NAME_BYTES_MAX: usize = 15;
 
-impl Device {
-    /// Creates the interface and its configuration socket in `directory`, and starts to serve.
+/// Where a device's configuration socket comes from.
+#[derive(Debug)]
+pub enum Uapi<'a> {
+    /// It is made in this directory, and removed at the end.
+    In(&'a Path),
+    /// Somebody else listens already, and hands the socket over.
+    Handed(UnixListener),
+}
+
+/// A device that is set up and does not serve yet: what needs privileges is done, but for marks and
+/// ports below 1024. No thread runs yet.
+#[derive(Debug)]
+pub struct Opened {
+    listener: UnixListener,
+    device: Device,
+}
+
+impl Opened {
+    /// Creates the interface and its configuration socket. How far timestamps went is kept in
+    /// a directory of the interface's in `state`; if that is `None`, nowhere.
     ///
     /// The first reason to stop is sent on `end`, which must have room for it.
     ///
@@ -75,40 +101,78 @@ impl Device {
     ///
     /// Says in one sentence what is missing: a usable name, privileges, `/dev/net/tun`, or another
     /// device's end.
-    pub fn start(interface: &str, directory: &Path, end: SyncSender<End>) -> anyhow::Result<Self> {
+    pub fn open(
+        interface: &str,
+        uapi: Uapi<'_>,
+        state: Option<&Path>,
+        end: SyncSender<End>,
+    ) -> anyhow::Result<Self> {
         check_name(interface)?;
-        server::make_way(interface, directory)?;
+        if let Uapi::In(directory) = &uapi {
+            server::make_way(interface, directory)?;
+        }
         // The socket comes last: whoever can reach it finds an interface that nobody sets up any
         // more, so that bringing it up at once is not undone.
         let tun = open_tun(interface)?;
-        let (listener, socket) = server::listen(interface, directory)?;
-        let device = Self {
+        let marks = Marks::of(interface, state);
+        let stamper = marks.stamper(clock::now().unix);
+        let (listener, socket) = match uapi {
+            Uapi::In(directory) => {
+                let (listener, socket) = server::listen(interface, directory)?;
+                (listener, Some(socket))
+            }
+            Uapi::Handed(listener) => (listener, None),
+        };
+        let device = Device {
             socket,
             shared: Arc::new(Shared {
                 interface: interface.to_owned(),
                 takes_udp_segments: tun.udp_gso(),
                 tun,
                 mtu: AtomicUsize::new(MTU_INITIAL.into()),
-                configuration: ArcSwap::default(),
+                configuration: ArcSwap::new(Arc::new(Configuration::new(stamper))),
                 sockets: ArcSwapOption::empty(),
+                marks,
                 drops: Drops::default(),
+                readings: Readings::new(MTU_INITIAL.into()),
                 end,
             }),
         };
+        Ok(Self { listener, device })
+    }
 
+    /// Lets another user, and the group of the same number, go on with what the device keeps. The
+    /// process may be that user's before the device serves.
+    ///
+    /// # Errors
+    ///
+    /// The process may not give files away.
+    pub fn give_to(&self, user: u32) -> io::Result<()> {
+        self.device.shared.marks.give_to(user)
+    }
+
+    /// Starts to serve. Threads have the privileges of the one that calls this.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for threads.
+    pub fn serve(self) -> anyhow::Result<Device> {
+        let Self { listener, device } = self;
         device.shared.spawn("transmit", transmit::run)?;
         device.shared.spawn("time", timekeeping::run)?;
-        device
-            .shared
-            .spawn("uapi", move |shared| server::run(shared, &listener))?;
-        tracing::info!(interface, "device started");
+        server::start(&device.shared, listener)?;
+        tracing::info!(interface = device.shared.interface, "device started");
         Ok(device)
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        server::remove(&self.socket);
+        if let Some(socket) = &self.socket {
+            server::remove(socket);
+        }
+        let configuration = self.shared.configuration.load();
+        self.shared.marks.settle(configuration.stamper());
         tracing::info!(
             interface = self.shared.interface,
             drops = ?self.shared.drops,

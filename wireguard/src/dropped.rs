@@ -11,6 +11,8 @@ pub(crate) struct Dropped {
     pub(crate) no_peer: u64,
     /// Not proven to be genuine: a wrong key, a session that is over, a flood of handshakes.
     pub(crate) not_authentic: u64,
+    /// The path is congested, and the packet's sender would not learn of it otherwise.
+    pub(crate) congested: u64,
     /// Genuine, but here before, or too old to tell.
     pub(crate) replayed: u64,
     /// Genuine, but with a source address that belongs to another peer or to none.
@@ -25,6 +27,7 @@ impl AddAssign for Dropped {
         self.malformed += other.malformed;
         self.no_peer += other.no_peer;
         self.not_authentic += other.not_authentic;
+        self.congested += other.congested;
         self.replayed += other.replayed;
         self.spoofed += other.spoofed;
         self.undeliverable += other.undeliverable;

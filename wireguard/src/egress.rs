@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::configuration::{Configuration, Peer};
+use crate::congestion::Ecn;
 use crate::dropped::Dropped;
 use crate::offload::{Segments, VnetHeader};
 use crate::outbox::{Burst, Flushed, Outbox};
@@ -63,25 +64,44 @@ impl Egress {
             self.dropped.malformed += 1;
             return;
         };
-        let Some(peer) = configuration.peer_allowed(destination) else {
+        let Some(owner) = configuration.peer_allowed(destination) else {
             self.dropped.no_peer += 1;
             return;
         };
-        if let Some(session) = peer.tunnel.session_to_send(now) {
+        if let Some((peer, session)) = configuration.sender(owner, now) {
             let (header, packet) = frame.split_at_mut(VnetHeader::BYTES);
+            let ecn = Ecn::of(packet);
             let segments = VnetHeader::parse(header).and_then(|it| Segments::of(&it, packet));
             let Ok(segments) = segments else {
                 self.dropped.malformed += 1;
                 return;
             };
             let to = (peer, &session);
-            let flushed = self.outbox.push(&segments, self.mtu, to, now, network);
+            let flushed = self.outbox.push(&segments, self.mtu, to, ecn, now, network);
             self.follow_up(configuration, flushed, now, network);
-        } else if peer.tunnel.endpoint().is_some() {
-            peer.tunnel.wait(frame);
-            self.initiate(configuration, peer, now, network);
         } else {
+            self.wait(configuration, owner, frame, now, network);
+        }
+    }
+
+    /// Lets a frame wait for a session, under either key of an end that has two.
+    fn wait(
+        &mut self,
+        configuration: &Configuration,
+        peer: &Peer,
+        frame: &[u8],
+        now: Now,
+        network: &mut impl Network,
+    ) {
+        let partner = configuration.partner(peer).map(|it| &**it);
+        let both = [Some(peer), partner].into_iter().flatten();
+        if both.clone().all(|it| it.tunnel.endpoint().is_none()) {
             self.dropped.undeliverable += 1;
+            return;
+        }
+        peer.tunnel.wait(frame);
+        for peer in both {
+            self.initiate(configuration, peer, now, network);
         }
     }
 
@@ -93,7 +113,10 @@ impl Egress {
         now: Now,
         network: &mut impl Network,
     ) {
-        let waited = peer.tunnel.waited();
+        let mut waited = peer.tunnel.waited();
+        if let Some(partner) = configuration.partner(peer) {
+            waited.extend(partner.tunnel.waited());
+        }
         if waited.is_empty() {
             self.keep_alive(configuration, peer, now, network);
         }
@@ -137,6 +160,7 @@ impl Egress {
         let burst = Burst {
             bytes: &reply.payload,
             segment: reply.payload.len(),
+            ecn: Ecn::default(),
             to: reply.to,
         };
         if !network.send(burst) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cipher::{BATCH_MAX, Span, TAG_BYTES};
 use crate::configuration::{Configuration, Peer};
+use crate::congestion::Ecn;
 use crate::dropped::Dropped;
 use crate::ingress::Arrival;
 use crate::message::{DATA_HEADER_BYTES, Message};
@@ -44,7 +45,7 @@ impl Inbox {
         arrival: Arrival,
         now: Now,
     ) {
-        let from = arrival.from;
+        let from = (arrival.from, arrival.ecn);
         let mut next = arrival.start;
         while next < arrival.end {
             let datagram = next..arrival.end.min(next + arrival.segment.max(1));
@@ -63,7 +64,7 @@ impl Inbox {
                 }
                 Some(_) => {
                     self.open_run(configuration, buffer, from, now);
-                    configuration.handle_handshake(&buffer[datagram], from, now, self);
+                    configuration.handle_handshake(&buffer[datagram], arrival.from, now, self);
                 }
                 None => self.dropped.malformed += 1,
             }
@@ -75,7 +76,7 @@ impl Inbox {
         &mut self,
         configuration: &Configuration,
         buffer: &mut [u8],
-        from: Endpoint,
+        from: (Endpoint, Ecn),
         now: Now,
     ) {
         let run = std::mem::take(&mut self.run);
@@ -91,7 +92,7 @@ impl Inbox {
         configuration: &Configuration,
         buffer: &mut [u8],
         run: &[Span],
-        from: Endpoint,
+        (from, ecn): (Endpoint, Ecn),
         now: Now,
     ) {
         let Some(peer) = configuration.peer_addressed(self.receiver) else {
@@ -119,11 +120,11 @@ impl Inbox {
             return;
         }
 
-        let (bytes, has_packets) = self.deliver(configuration, peer, buffer, run, new);
+        let (bytes, has_packets) = self.deliver(configuration, peer, buffer, ecn, run, new);
         let heard = peer
             .tunnel
             .note_received(&session, bytes, has_packets, from, now);
-        if heard.is_confirmed && peer.tunnel.has_waiting() {
+        if heard.is_confirmed && configuration.has_waiting(peer) {
             self.established.push(Arc::clone(peer));
         }
         if heard.is_old {
@@ -136,7 +137,8 @@ impl Inbox {
         &mut self,
         configuration: &Configuration,
         peer: &Peer,
-        buffer: &[u8],
+        buffer: &mut [u8],
+        ecn: Ecn,
         run: &[Span],
         new: u64,
     ) -> (u64, bool) {
@@ -153,7 +155,7 @@ impl Inbox {
                 continue;
             }
             has_packets = true;
-            let padded = &buffer[span.start..span.start + span.length];
+            let padded = &mut buffer[span.start..span.start + span.length];
             let Some((source, length)) = source_and_length(padded) else {
                 self.dropped.malformed += 1;
                 continue;
@@ -163,6 +165,10 @@ impl Inbox {
                 continue;
             }
             allowed = Some(source);
+            if !ecn.says_nothing() && !ecn.tell(padded) {
+                self.dropped.congested += 1;
+                continue;
+            }
             let start = span.start;
             self.packets.push(offload::Span { start, length });
         }

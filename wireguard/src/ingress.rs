@@ -1,6 +1,7 @@
 //! Carries datagrams to the interface: opens them, answers handshakes, and joins packets to frames.
 
 use crate::configuration::Configuration;
+use crate::congestion::Ecn;
 use crate::dropped::Dropped;
 use crate::egress::{Egress, Network};
 use crate::inbox::Inbox;
@@ -21,6 +22,8 @@ pub(crate) struct Arrival {
     pub(crate) end: usize,
     /// The bytes of each but the last.
     pub(crate) segment: usize,
+    /// What all of them bear.
+    pub(crate) ecn: Ecn,
     pub(crate) from: Endpoint,
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::RngCore as _;
 use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
 
@@ -22,12 +24,14 @@ pub struct KeyError {
 pub struct PublicKey([u8; KEY_BYTES]);
 
 /// A Curve25519 scalar, clamped as RFC 7748 section 5 asks, and overwritten when dropped.
+///
+/// Clones share it, so that there is one to overwrite, and none where a key was moved from.
 #[derive(Clone)]
-pub struct PrivateKey(StaticSecret);
+pub struct PrivateKey(Arc<StaticSecret>);
 
-/// A secret that both ends of a tunnel mix into their handshake.
+/// A secret that both ends of a tunnel mix into their handshake, overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PresharedKey([u8; KEY_BYTES]);
+pub struct PresharedKey(Arc<Zeroizing<[u8; KEY_BYTES]>>);
 
 impl PublicKey {
     pub fn from_hex(text: &str) -> Result<Self, KeyError> {
@@ -86,7 +90,7 @@ impl PrivateKey {
     }
 
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+        PublicKey(x25519_dalek::PublicKey::from(&*self.0).to_bytes())
     }
 
     /// The secret itself, for a file that only its owner may read.
@@ -108,7 +112,7 @@ impl From<[u8; KEY_BYTES]> for PrivateKey {
     fn from(mut bytes: [u8; KEY_BYTES]) -> Self {
         bytes[0] &= 0b1111_1000;
         bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
-        Self(StaticSecret::from(bytes))
+        Self(Arc::new(StaticSecret::from(bytes)))
     }
 }
 
@@ -138,31 +142,31 @@ impl FromStr for PrivateKey {
 impl PresharedKey {
     /// A new key from the operating system's randomness.
     pub fn generate() -> Self {
-        Self(random_bytes())
+        Self::from(random_bytes())
     }
 
     pub fn from_hex(text: &str) -> Result<Self, KeyError> {
-        bytes_from_hex(text).map(Self)
+        bytes_from_hex(text).map(Self::from)
     }
 
     /// The secret itself, for a file that only its owner may read.
     pub fn to_base64(&self) -> String {
-        STANDARD.encode(self.0)
+        STANDARD.encode(**self.0)
     }
 
     /// The secret itself, for the configuration socket.
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        hex::encode(**self.0)
     }
 
-    pub(crate) fn secret(&self) -> [u8; KEY_BYTES] {
-        self.0
+    pub(crate) fn secret(&self) -> &[u8; KEY_BYTES] {
+        &self.0
     }
 }
 
 impl From<[u8; KEY_BYTES]> for PresharedKey {
     fn from(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(bytes)
+        Self(Arc::new(Zeroizing::new(bytes)))
     }
 }
 
@@ -177,7 +181,7 @@ impl FromStr for PresharedKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        bytes_from_base64(text).map(Self)
+        bytes_from_base64(text).map(Self::from)
     }
 }
 

@@ -7,6 +7,9 @@ use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
 use crate::{PresharedKey, PrivateKey, PublicKey};
+use pair::Parts;
+
+mod pair;
 
 /// The ephemeral key, the static key and the timestamp, the latter two encrypted.
 pub(crate) const INITIATION_BYTES: usize = 32 + (32 + 16) + (Timestamp::BYTES + 16);
@@ -19,6 +22,9 @@ const PROLOGUE: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 
 /// Where the preshared key is mixed in.
 const PSK_LOCATION: u8 = 2;
+
+/// Without a preshared key, WireGuard mixes in zeros.
+const NO_SECRET: [u8; 32] = [0; 32];
 
 /// A TAI64N label: a later one is greater. A responder takes each once, and none that is smaller
 /// than one before, so that nobody can replay an initiation.
@@ -49,15 +55,13 @@ pub(crate) struct Claim {
 pub(crate) fn initiate(
     own: &PrivateKey,
     peer: &PublicKey,
-    preshared_key: Option<&PresharedKey>,
     timestamp: Timestamp,
 ) -> Option<(Initiated, [u8; INITIATION_BYTES])> {
     let own = Zeroizing::new(own.to_bytes());
-    let preshared_key = secret(preshared_key);
     let mut state = builder()?
         .local_private_key(&*own)
         .and_then(|it| it.remote_public_key(peer.as_bytes()))
-        .and_then(|it| it.psk(PSK_LOCATION, &preshared_key))
+        .and_then(|it| it.psk(PSK_LOCATION, &NO_SECRET))
         .and_then(Builder::build_initiator)
         .ok()?;
     let mut message = [0; INITIATION_BYTES];
@@ -67,8 +71,14 @@ pub(crate) fn initiate(
 
 impl Initiated {
     /// Ends the handshake. A forged response changes nothing; another may follow.
-    pub(crate) fn finish(&mut self, response: &[u8; RESPONSE_BYTES]) -> Option<Keys> {
-        self.0.read_message(response, &mut []).ok()?;
+    pub(crate) fn finish(
+        &mut self,
+        response: &[u8; RESPONSE_BYTES],
+        preshared_key: Option<&PresharedKey>,
+    ) -> Option<Keys> {
+        with_secret(&mut self.0, preshared_key, |it| {
+            it.read_message(response, &mut [])
+        })?;
         let (initiator, responder) = self.0.dangerously_get_raw_split();
         Some(Keys {
             sending: Zeroizing::new(initiator),
@@ -100,12 +110,10 @@ impl Claim {
         mut self,
         preshared_key: Option<&PresharedKey>,
     ) -> Option<([u8; RESPONSE_BYTES], Keys)> {
-        let preshared_key = secret(preshared_key);
-        self.state
-            .set_psk(PSK_LOCATION.into(), &*preshared_key)
-            .ok()?;
         let mut message = [0; RESPONSE_BYTES];
-        self.state.write_message(&[], &mut message).ok()?;
+        with_secret(&mut self.state, preshared_key, |it| {
+            it.write_message(&[], &mut message)
+        })?;
         let (initiator, responder) = self.state.dangerously_get_raw_split();
         let keys = Keys {
             sending: Zeroizing::new(responder),
@@ -117,10 +125,21 @@ impl Claim {
 
 fn builder<'a>() -> Option<Builder<'a>> {
     let pattern = PATTERN.parse().ok()?;
-    Builder::new(pattern).prologue(PROLOGUE).ok()
+    Builder::with_resolver(pattern, Box::new(Parts))
+        .prologue(PROLOGUE)
+        .ok()
 }
 
-/// Without a preshared key, WireGuard mixes in zeros.
-fn secret(preshared_key: Option<&PresharedKey>) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(preshared_key.map_or([0; 32], PresharedKey::secret))
+/// Takes a step that mixes the preshared key in; the handshake does not keep it.
+fn with_secret(
+    state: &mut HandshakeState,
+    preshared_key: Option<&PresharedKey>,
+    step: impl FnOnce(&mut HandshakeState) -> Result<usize, snow::Error>,
+) -> Option<usize> {
+    let location = PSK_LOCATION.into();
+    let secret = preshared_key.map_or(&NO_SECRET, PresharedKey::secret);
+    state.set_psk(location, secret).ok()?;
+    let outcome = step(state);
+    state.set_psk(location, &NO_SECRET).ok()?;
+    outcome.ok()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::cipher::{BATCH_MAX, Span, TAG_BYTES};
 use crate::configuration::Peer;
+use crate::congestion::Ecn;
 use crate::egress::Network;
 use crate::message::{DATA_HEADER_BYTES, DATA_OVERHEAD_BYTES, data_header};
 use crate::offload::Segments;
@@ -24,6 +25,7 @@ const BUFFER_BYTES: usize = BURST_BYTES_MAX + 65_536 + DATA_OVERHEAD_BYTES;
 pub(crate) struct Burst<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) segment: usize,
+    pub(crate) ecn: Ecn,
     pub(crate) to: Endpoint,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Outbox {
     /// The last datagram was a short one, after which none may follow.
     is_closed: bool,
     has_packets: bool,
+    /// What all of them bear.
+    ecn: Ecn,
     to: Option<(Arc<Peer>, Arc<Session>)>,
 }
 
@@ -59,16 +63,18 @@ impl Outbox {
             segment: 0,
             is_closed: false,
             has_packets: false,
+            ecn: Ecn::default(),
             to: None,
         }
     }
 
-    /// Takes the packets of a frame; sends what does not fit beside them.
+    /// Takes the packets of a frame, which bear `ecn`; sends what does not fit beside them.
     pub(crate) fn push(
         &mut self,
         frame: &Segments<'_>,
         mtu: usize,
         to: (&Arc<Peer>, &Arc<Session>),
+        ecn: Ecn,
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
@@ -76,7 +82,7 @@ impl Outbox {
         for index in 0..frame.count() {
             let length = frame.length(index);
             let padded = padded(length, mtu);
-            flushed.add(self.make_room(padded, to, now, network));
+            flushed.add(self.make_room(padded, to, ecn, now, network));
             let start = self.end + DATA_HEADER_BYTES;
             let (packet, padding) = self.buffer[start..start + padded].split_at_mut(length);
             frame.write(index, packet);
@@ -94,7 +100,7 @@ impl Outbox {
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
-        let flushed = self.make_room(0, to, now, network);
+        let flushed = self.make_room(0, to, Ecn::default(), now, network);
         self.add(0);
         flushed
     }
@@ -143,11 +149,18 @@ impl Outbox {
         let is_old = peer
             .tunnel
             .note_sent(session, bytes.len() as u64, self.has_packets, now);
-        let segment = self.segment;
-        let is_sent = network.send(Burst { bytes, segment, to });
+        let burst = Burst {
+            bytes,
+            segment: self.segment,
+            ecn: self.ecn,
+            to,
+        };
+        let mut is_sent = network.send(burst);
         if !is_sent && to.source.is_some() {
-            // It may be our address that is gone: the next burst leaves from any other.
+            // It may be our address that is gone: from now on everything leaves from any other.
             peer.tunnel.forget_source();
+            let to = Endpoint { source: None, ..to };
+            is_sent = network.send(Burst { to, ..burst });
         }
         Flushed {
             lost: if is_sent { 0 } else { count },
@@ -155,20 +168,24 @@ impl Outbox {
         }
     }
 
-    /// Sends what is for somebody else, or under another session, or leaves no room for the packet.
+    /// Sends what is for somebody else, or under another session, or bears something else, or leaves no
+    /// room for the packet.
     fn make_room(
         &mut self,
         padded: usize,
         (peer, session): (&Arc<Peer>, &Arc<Session>),
+        ecn: Ecn,
         now: Now,
         network: &mut impl Network,
     ) -> Flushed {
         let is_same = |(_, current): &(_, Arc<Session>)| Arc::ptr_eq(current, session);
-        if self.to.as_ref().is_some_and(is_same) && self.has_room(padded) {
+        let is_same = self.to.as_ref().is_some_and(is_same) && self.ecn == ecn;
+        if is_same && self.has_room(padded) {
             return Flushed::default();
         }
         let flushed = self.flush(now, network);
         self.to = Some((Arc::clone(peer), Arc::clone(session)));
+        self.ecn = ecn;
         flushed
     }
 

@@ -28,6 +28,40 @@ pub(crate) fn source_and_length(padded: &[u8]) -> Option<(IpAddr, usize)> {
     (length <= padded.len()).then_some((source, length))
 }
 
+/// IPv4's type of service or IPv6's traffic class; 0 for what is not IP.
+pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
+    let [first, second, ..] = packet else {
+        return 0;
+    };
+    match first >> 4 {
+        4 => *second,
+        6 => first << 4 | second >> 4,
+        _ => 0,
+    }
+}
+
+/// Changes it, and IPv4's checksum with it.
+pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
+    let former = traffic_class(packet);
+    match packet {
+        [first, second, ..] if *first >> 4 == 6 => {
+            *first = 0x60 | class >> 4;
+            *second = class << 4 | *second & 0x0f;
+        }
+        [first, second, _, _, _, _, _, _, _, _, high, low, ..] if *first >> 4 == 4 => {
+            *second = class;
+            // RFC 1624: the sum without the former word, and with the new one; the class is the low
+            // half of its word.
+            let sum = !u16::from_be_bytes([*high, *low]);
+            let sum = u32::from(sum) + u32::from(!u16::from(former)) + u32::from(class);
+            let folded = (sum & 0xffff) + (sum >> 16);
+            let folded = (folded & 0xffff) + (folded >> 16);
+            [*high, *low] = [!folded.to_be_bytes()[2], !folded.to_be_bytes()[3]];
+        }
+        _ => (),
+    }
+}
+
 fn address<const BYTES: usize>(packet: &[u8], at: usize) -> Option<IpAddr>
 where
     IpAddr: From<[u8; BYTES]>,

@@ -82,6 +82,10 @@ impl Session {
             && self.next_counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
     }
 
+    pub(crate) fn born_milliseconds(&self) -> u64 {
+        self.born_milliseconds
+    }
+
     /// Whether whoever just sent something should ask for new keys.
     pub(crate) fn is_old_for_sending(&self, now_milliseconds: u64) -> bool {
         REKEY_AFTER_MESSAGES <= self.next_counter.load(Ordering::Relaxed)

@@ -17,11 +17,13 @@ use crate::uapi::{PeerState, UnixTime};
 use crate::{PresharedKey, PublicKey};
 
 mod activity;
+mod former;
 mod negotiation;
 
 pub(crate) use negotiation::Identity;
 
 use activity::{Activity, Due};
+use former::Former;
 use negotiation::Negotiation;
 
 /// The time at which something happens, on both clocks that matter.
@@ -47,8 +49,8 @@ pub(crate) struct Tunnel {
     endpoint: ArcSwapOption<Endpoint>,
     /// The session that we send with.
     current: ArcSwapOption<Session>,
-    /// The one before, as long as something may come in under it.
-    previous: ArcSwapOption<Session>,
+    /// Those before, as long as something may come in under them.
+    former: Former,
     /// One that we offered, until something under it proves that the peer has it.
     next: ArcSwapOption<Session>,
     activity: Activity,
@@ -91,7 +93,7 @@ impl Tunnel {
             public_key,
             endpoint: ArcSwapOption::empty(),
             current: ArcSwapOption::empty(),
-            previous: ArcSwapOption::empty(),
+            former: Former::default(),
             next: ArcSwapOption::empty(),
             activity: Activity::default(),
             persistent_keepalive: AtomicU64::new(0),
@@ -106,9 +108,11 @@ impl Tunnel {
         let is_going_on = self.current.load().is_some();
         let is_gone = identity.is_none();
         negotiation.set_identity(identity, is_going_on);
-        let current = self.current.swap(None);
+        self.former.push(self.current.swap(None));
         self.next.store(None);
-        self.previous.store(current.filter(|_| !is_gone));
+        if is_gone {
+            self.former.clear();
+        }
     }
 
     /// From the next handshake on; a session that there is goes on until both ends have the key.
@@ -132,6 +136,10 @@ impl Tunnel {
         let milliseconds = u64::from(seconds) * 1_000;
         self.persistent_keepalive
             .store(milliseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn public_key(&self) -> PublicKey {
+        self.public_key
     }
 
     pub(crate) fn endpoint(&self) -> Option<Endpoint> {
@@ -171,8 +179,9 @@ impl Tunnel {
 
     /// The session by which the peer addresses us.
     pub(crate) fn session_addressed(&self, local_index: u32, now: Now) -> Option<Arc<Session>> {
-        [&self.current, &self.next, &self.previous]
+        [&self.current, &self.next]
             .into_iter()
+            .chain(self.former.slots())
             .filter_map(|it| it.load_full())
             .find(|it| it.local_index == local_index && it.is_alive(now.milliseconds))
     }
@@ -251,10 +260,9 @@ impl Tunnel {
         let Some(session) = negotiation.finish(message, now) else {
             return false;
         };
-        let former = self.current.swap(Some(Arc::new(session)));
-        // What the peer offered beside is not what it uses: both ends know the one that is done.
-        let former = self.next.swap(None).or(former);
-        self.previous.store(former);
+        self.former.push(self.current.swap(Some(Arc::new(session))));
+        // What the peer offered beside may be what it uses: it is done as well.
+        self.former.push(self.next.swap(None));
         drop(negotiation);
         self.activity
             .note_received(RESPONSE_BYTES as u64, false, now);
@@ -290,7 +298,8 @@ impl Tunnel {
     }
 
     fn end_old_sessions(&self, now: Now) {
-        for slot in [&self.current, &self.previous, &self.next] {
+        let slots = [&self.current, &self.next].into_iter();
+        for slot in slots.chain(self.former.slots()) {
             let old = slot.load();
             if old
                 .as_ref()
@@ -319,8 +328,8 @@ impl Tunnel {
             return false;
         }
         negotiation.handle_confirmed(now);
-        let former = self.current.swap(Some(Arc::clone(session)));
-        self.previous.store(former);
+        self.former
+            .push(self.current.swap(Some(Arc::clone(session))));
         self.next.store(None);
         drop(negotiation);
         tracing::debug!(peer = %self.public_key, "handshake complete");

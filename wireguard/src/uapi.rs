@@ -3,6 +3,8 @@
 //! The text is that of the cross-platform userspace interface
 //! (<https://www.wireguard.com/xplatform/>): `key=value` lines, keys in hexadecimal, and an empty
 //! line at the end. `wg(8)` speaks it over `/var/run/wireguard/INTERFACE.sock`.
+//!
+//! One key is ours: a peer's `successor_of`, with which an end changes its key and loses no packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,12 +14,12 @@ use ipnet::IpNet;
 use crate::{PresharedKey, PrivateKey, PublicKey};
 
 mod client;
-mod reply;
-mod request;
+pub(crate) mod reply;
+pub(crate) mod request;
 
-pub use client::{ClientError, Interface};
+pub use client::{Backend, ClientError, Interface, KernelError, UnknownBackend};
 pub use reply::ReplyError;
-pub use request::{Problem, Request, RequestError};
+pub use request::{Problem, Request, RequestError, Zone};
 
 pub(crate) use reply::render as render_state;
 
@@ -53,6 +55,9 @@ pub struct PeerUpdate {
     pub endpoint: Option<SocketAddr>,
     /// Seconds between unconditional keepalives; 0 turns them off.
     pub persistent_keepalive_seconds: Option<u16>,
+    /// Makes the peer share the allowed IPs of another peer of the device, which it will succeed:
+    /// the same end under its next key. See [`PeerState::successor_of`].
+    pub successor_of: Option<Setting<PublicKey>>,
     /// Forget the peer's allowed IPs before the changes below.
     pub replace_allowed_ips: bool,
     pub allowed_ips: Vec<AllowedIpChange>,
@@ -90,6 +95,10 @@ pub struct PeerState {
     pub endpoint: Option<SocketAddr>,
     /// Seconds between unconditional keepalives; 0 means none.
     pub persistent_keepalive_seconds: u16,
+    /// The peer whose allowed IPs this one shares: packets of either are taken for them, and what is
+    /// sent there goes to the one of the two that has the younger session. They are the other's until
+    /// it is removed, and this peer's from then on.
+    pub successor_of: Option<PublicKey>,
     pub allowed_ips: BTreeSet<IpNet>,
     pub last_handshake: Option<UnixTime>,
     /// Bytes of authenticated datagrams, WireGuard's own headers included.
@@ -109,12 +118,12 @@ pub struct UnixTime {
 /// How a device answers a request: the negated `errno` values that the kernel's device uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errno {
-    AddressInUse,
     Invalid,
-    Io,
-    NotPermitted,
     OutOfMemory,
     Protocol,
+    ProtocolVersion,
+    /// What the system answered when it was asked for a port or a mark, as a positive number.
+    System(i32),
 }
 
 impl DeviceState {
@@ -133,6 +142,7 @@ impl PeerUpdate {
             preshared_key: None,
             endpoint: None,
             persistent_keepalive_seconds: None,
+            successor_of: None,
             replace_allowed_ips: false,
             allowed_ips: Vec::new(),
         }
@@ -151,12 +161,11 @@ impl Errno {
     /// The number behind `errno=`: negative, as Linux userspace devices answer.
     pub fn code(self) -> i32 {
         match self {
-            Self::AddressInUse => -98,
             Self::Invalid => -22,
-            Self::Io => -5,
-            Self::NotPermitted => -1,
             Self::OutOfMemory => -12,
             Self::Protocol => -71,
+            Self::ProtocolVersion => -96,
+            Self::System(errno) => -errno,
         }
     }
 }

@@ -1,22 +1,34 @@
 //! Devices without a system: their datagrams cross a network of memory under simulated time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::configuration::Configuration;
+use crate::congestion::Ecn;
 use crate::dropped::Dropped;
 use crate::egress::{Egress, Network};
 use crate::ingress::{Arrival, Ingress, Interface};
+use crate::message::Message;
 use crate::offload::{Frame, Offloads, VnetHeader};
 use crate::outbox::Burst;
+use crate::session::REJECT_AFTER_MILLISECONDS;
 use crate::tunnel::{Endpoint, Now};
 use crate::uapi::{AllowedIpChange, PeerState, PeerUpdate, Setting, UnixTime, Update};
 use crate::{PrivateKey, PublicKey};
 
+// Not in the fuzz targets, which are made of this world too.
+#[cfg(test)]
+mod days;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod time;
 
 /// Every device of a test, the network between them, and the time.
@@ -27,6 +39,10 @@ pub(crate) struct World {
     pub(crate) unix_seconds: u64,
     /// Of a hundred datagrams, how many are lost.
     pub(crate) loss_percent: u32,
+    /// The same of handshake messages alone.
+    pub(crate) handshake_loss_percent: u32,
+    /// When each session index was last given out, in milliseconds.
+    born: BTreeMap<u32, u64>,
     random: SmallRng,
 }
 
@@ -39,6 +55,8 @@ pub(crate) struct End {
     /// What came out of the tunnel, packet by packet.
     pub(crate) delivered: Vec<Vec<u8>>,
     pub(crate) dropped: Dropped,
+    /// How far its wall clock is ahead of the others', in seconds.
+    pub(crate) unix_ahead_seconds: u64,
     egress: Egress,
     ingress: Ingress,
 }
@@ -49,6 +67,7 @@ pub(crate) struct Datagram {
     pub(crate) payload: Vec<u8>,
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,
+    pub(crate) ecn: Ecn,
 }
 
 pub(crate) const MTU: usize = 1_420;
@@ -64,6 +83,8 @@ impl World {
             milliseconds: 1_000_000,
             unix_seconds: 1_700_000_000,
             loss_percent: 0,
+            handshake_loss_percent: 0,
+            born: BTreeMap::new(),
             random: SmallRng::seed_from_u64(7),
         }
     }
@@ -95,6 +116,13 @@ impl World {
         }
     }
 
+    /// The time as an end sees it.
+    fn now_of(&self, end: usize) -> Now {
+        let mut now = self.now();
+        now.unix.seconds += self.ends[end].unix_ahead_seconds;
+        now
+    }
+
     /// Tells `knower` of another end: its key, address, and what it is allowed.
     pub(crate) fn introduce(&mut self, knower: usize, other: usize) {
         let update = self.ends[other].introduction();
@@ -110,7 +138,7 @@ impl World {
 
     /// The datagrams that a packet becomes.
     pub(crate) fn seal(&mut self, from: usize, packet: &[u8]) -> Vec<Datagram> {
-        let now = self.now();
+        let now = self.now_of(from);
         let end = &mut self.ends[from];
         let mut frame = vec![0; VnetHeader::BYTES];
         frame.extend(packet);
@@ -126,7 +154,14 @@ impl World {
     pub(crate) fn carry(&mut self, datagrams: Vec<Datagram>) {
         let mut under_way = VecDeque::from(datagrams);
         while let Some(datagram) = under_way.pop_front() {
-            if self.random.random_range(0..100) < self.loss_percent {
+            self.check_age(&datagram);
+            let is_handshake = datagram.payload.first().is_some_and(|it| *it < 4);
+            let loss_percent = if is_handshake {
+                self.loss_percent.max(self.handshake_loss_percent)
+            } else {
+                self.loss_percent
+            };
+            if self.random.random_range(0..100) < loss_percent {
                 continue;
             }
             let to = self.ends.iter().position(|it| it.outside == datagram.to);
@@ -136,15 +171,31 @@ impl World {
         }
     }
 
+    /// Whoever names a session may do so for as long as it lives.
+    fn check_age(&mut self, datagram: &Datagram) {
+        match Message::parse(&datagram.payload) {
+            Some(Message::Initiation(it)) => _ = self.born.insert(it.sender, self.milliseconds),
+            Some(Message::Response(it)) => _ = self.born.insert(it.sender, self.milliseconds),
+            Some(Message::Data { receiver, .. }) => {
+                // Tests make up others.
+                let born = self.born.get(&receiver).unwrap_or(&self.milliseconds);
+                let age = self.milliseconds - born;
+                assert!(age <= REJECT_AFTER_MILLISECONDS, "a session of {age} ms");
+            }
+            Some(Message::CookieReply(_)) | None => (),
+        }
+    }
+
     /// What an end answers to a datagram.
     pub(crate) fn receive(&mut self, to: usize, datagram: &Datagram) -> Vec<Datagram> {
-        let now = self.now();
+        let now = self.now_of(to);
         let end = &mut self.ends[to];
         let mut buffer = datagram.payload.clone();
         let arrival = Arrival {
             start: 0,
             end: buffer.len(),
             segment: buffer.len(),
+            ecn: datagram.ecn,
             from: Endpoint {
                 address: datagram.from,
                 source: None,
@@ -177,7 +228,7 @@ impl World {
 
     /// What an end sends because it is time to.
     pub(crate) fn tick(&mut self, index: usize) -> Vec<Datagram> {
-        let now = self.now();
+        let now = self.now_of(index);
         let end = &mut self.ends[index];
         let mut wire = Wire::of(end);
         end.egress.tick(&end.configuration, now, &mut wire);
@@ -196,6 +247,7 @@ impl End {
             number,
             delivered: Vec::new(),
             dropped: Dropped::default(),
+            unix_ahead_seconds: 0,
             egress: Egress::new(MTU),
             ingress: Ingress::new(offloads, MTU),
             private_key: private_key.clone(),
@@ -234,7 +286,7 @@ impl End {
     }
 
     pub(crate) fn apply(&mut self, update: &Update) {
-        self.configuration = self.configuration.updated(update);
+        self.configuration = self.configuration.plan(update).ok().unwrap().apply();
     }
 
     /// Of the only peer.
@@ -278,6 +330,7 @@ impl Network for Wire {
             payload: payload.to_vec(),
             from: self.from,
             to: burst.to.address,
+            ecn: burst.ecn,
         }));
         true
     }

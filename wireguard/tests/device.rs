@@ -16,12 +16,17 @@ use rustix::process::{Signal, kill_process};
 use wireguard::uapi::{AllowedIpChange, PeerUpdate, Setting, Update};
 use wireguard::{PresharedKey, PrivateKey};
 
-use pair::{End, Family, PATIENCE, PORT, Pair, eventually, patiently, run};
+use namespace::{PATIENCE, eventually, patiently, run};
+use pair::{End, Family, PORT, Pair};
 
+#[path = "device/namespace.rs"]
+mod namespace;
 #[path = "device/pair.rs"]
 mod pair;
 #[path = "device/stream.rs"]
 mod stream;
+#[path = "device/transfer.rs"]
+mod transfer;
 
 #[test]
 fn carries_packets_both_ways_and_wg_shows_it() {

@@ -6,9 +6,10 @@
 
 #[path = "../fuzz/entries.rs"]
 mod entries;
+#[path = "../fuzz/mutate.rs"]
+mod mutate;
 
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
+use mutate::mutate;
 
 const ROUNDS: usize = 20_000;
 
@@ -24,7 +25,7 @@ fn cuts_any_frame() {
         bytes.extend(start.to_ne_bytes());
         bytes.extend(u16::from(offset).to_ne_bytes());
         bytes.extend(packet);
-        mutate(&bytes, entries::segment);
+        mutate(&bytes, ROUNDS, entries::segment);
     }
 }
 
@@ -41,7 +42,7 @@ fn joins_any_packets() {
             bytes.extend(packet);
         }
     }
-    mutate(&bytes, entries::coalesce);
+    mutate(&bytes, ROUNDS, entries::coalesce);
 }
 
 /// The kind of segmentation, the place of the checksum, and a packet with 256 bytes of payload.
@@ -69,37 +70,4 @@ fn samples() -> Vec<(u8, u8, Vec<u8>)> {
     sample(5, UDP_CHECKSUM, [&v4, &udp]);
     sample(5, UDP_CHECKSUM, [&v6, &udp]);
     samples
-}
-
-/// Feeds `entry` with the sample and with what chance makes of it.
-fn mutate(sample: &[u8], entry: impl Fn(&[u8])) {
-    entry(sample);
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
-    let mut random = SmallRng::seed_from_u64(seed);
-    for _ in 0..ROUNDS {
-        let mut bytes = sample.to_vec();
-        for _ in 0..random.random_range(1..6) {
-            if bytes.is_empty() {
-                break;
-            }
-            let place = random.random_range(0..bytes.len());
-            match random.random_range(0..5) {
-                0 => bytes[place] = random.random(),
-                1 => bytes[place] ^= 1 << random.random_range(0..8),
-                2 => bytes.insert(place, random.random()),
-                3 => {
-                    let end = random.random_range(place..=bytes.len().min(place + 16));
-                    bytes.drain(place..end);
-                }
-                _ => {
-                    let end = random.random_range(place..=bytes.len().min(place + 64));
-                    let copy = bytes[place..end].to_vec();
-                    let target = random.random_range(0..bytes.len());
-                    bytes.splice(target..target, copy);
-                }
-            }
-        }
-        entry(&bytes);
-    }
 }

@@ -30,6 +30,11 @@ pub(super) struct Dropped {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct DroppedOfAgents {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct Certificate {
     pub(super) file: String,
     /// `server` for the embedded etcd's own, `client` for those shown to peers.

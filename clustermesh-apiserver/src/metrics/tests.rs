@@ -11,6 +11,13 @@ fn has_the_names_that_dashboards_know() {
     metrics.set_mirrored(Duration::from_secs(3));
     metrics.observe_latency(&eu, &us, Duration::from_millis(3));
     metrics.show_way(&eu, &us, &Journal::default());
+    let liveness = LivenessReport {
+        decided_by: Witness::DataPlane,
+        nodes_reporting: 3,
+        nodes_reaching: 2,
+        nodes_not_reaching: 1,
+    };
+    metrics.show_liveness(&eu, &us, liveness);
     let synced = true;
     let report = KindReport { records: 2, synced };
     metrics.show_kind(&us, "nodes".to_owned(), report);
@@ -33,6 +40,9 @@ fn has_the_names_that_dashboards_know() {
         r#"cilium_clustermesh_apiserver_kvstore_initial_sync_completed{scope="services/v1",source_cluster="eu",action="write"} 1"#,
         "cilium_clustermesh_apiserver_bootstrap_seconds 0.25",
         r#"mesh_clustermesh_apiserver_remote_cluster_records{target_cluster="us",kind="nodes"} 2"#,
+        r#"mesh_clustermesh_apiserver_remote_cluster_reporting_nodes{source_cluster="eu",target_cluster="us"} 3"#,
+        r#"mesh_clustermesh_apiserver_remote_cluster_reaching_nodes{source_cluster="eu",target_cluster="us"} 2"#,
+        r#"mesh_clustermesh_apiserver_remote_cluster_judged_by_data_plane{source_cluster="eu",target_cluster="us"} 1"#,
         r#"mesh_clustermesh_apiserver_propagation_latency_seconds_bucket{le="0.005",source_cluster="eu",target_cluster="us"} 1"#,
         r#"mesh_clustermesh_apiserver_certificate_expiry_unix_seconds{file="/pki/server.crt",usage="server"} 1800000000.0"#,
         r#"mesh_clustermesh_apiserver_certificate_expiry_unix_seconds{file="/pki/us.crt",usage="client"} 1800000000.0"#,

@@ -13,7 +13,7 @@ use super::{Effect, Part, Write, write};
 use crate::directory::Listing;
 use crate::moment::Moment;
 use crate::publish::Cluster;
-use crate::remote::{CONTRACT_SUFFIX, Contract, Overlap, Remote, TakenIds, overlaps};
+use crate::remote::{CONTRACT_SUFFIX, Contract, Overlap, Remote, TakenIds, Tally, overlaps};
 use crate::remote_file::RemoteFile;
 
 mod withholding;
@@ -106,7 +106,7 @@ impl Mirroring {
     /// Whether every remote cluster is connected, or has had its time.
     pub(super) fn has_met_remotes(&self, now: Moment) -> bool {
         let mut staying = self.peerings.values().filter(|it| it.forget_at.is_none());
-        staying.all(|it| it.remote.is_connected())
+        staying.all(|it| it.remote.is_met())
             || self.started + CONNECT_GRACE <= now.uptime_milliseconds
     }
 
@@ -225,6 +225,21 @@ impl Mirroring {
             self.take_id(name, id);
         }
         self.is_liveness_new |= is_liveness_new;
+    }
+
+    /// Takes in what our nodes see of remotes, of those for which `tally` says something new.
+    pub(super) fn hear_nodes(
+        &mut self,
+        tally: impl Fn(&ClusterName) -> Option<Tally>,
+        now: Moment,
+    ) {
+        for (name, peering) in &mut self.peerings {
+            if let Some(tally) = tally(name) {
+                let before = peering.remote.state().cloned();
+                peering.remote.hear_nodes(tally, now);
+                self.is_liveness_new |= before.as_ref() != peering.remote.state();
+            }
+        }
     }
 
     /// A fresh look at a remote cluster; `None` for one that is not configured.

@@ -66,6 +66,7 @@ impl Peering {
         let awaited = self.remote.has_pulse().then(PulseReport::default);
         PeerReport {
             cluster: self.remote.report(),
+            liveness: self.remote.liveness(),
             endpoints: endpoints.map(ToString::to_string).collect(),
             link: surroundings.journal.link(name),
             kinds: self.remote.kinds(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use topology::diff::diff;
-use topology::record::{HEARTBEAT, Key, Record};
+use topology::id::NodeName;
+use topology::record::{HEARTBEAT, Key, Record, TunnelEnd};
 use tracing::warn;
 
 use super::mirroring::Mirroring;
@@ -80,6 +81,19 @@ impl Publishing {
             part: Part::Own,
             write: Write::All(all),
         });
+    }
+
+    /// Takes in how tunnels to nodes end, as their agents say.
+    pub(super) fn end_tunnels(
+        &mut self,
+        ends: Vec<(NodeName, Option<TunnelEnd>)>,
+        now: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let changes = self.publisher.end_tunnels(ends, now);
+        if self.published.is_some() {
+            write(Part::Own, changes, effects);
+        }
     }
 
     pub(super) fn tick(&mut self, now: u64, effects: &mut Vec<Effect>) {

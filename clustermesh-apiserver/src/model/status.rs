@@ -38,6 +38,12 @@ impl Model {
         self.mirroring.peerings.values().map(|it| &it.remote)
     }
 
+    /// Records of node agents that are not acceptable, by reason.
+    pub fn dropped_of_agents(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.agents.rejections.counts.iter();
+        counts.map(|(reason, count)| (*reason, *count))
+    }
+
     pub fn object_count(&self) -> usize {
         self.publishing.publisher.object_count()
     }
@@ -115,6 +121,7 @@ impl Model {
                 .values()
                 .flat_map(|it| it.remote.problems()),
         );
+        problems.extend(self.agents.problem());
         problems
     }
 

@@ -1,3 +1,4 @@
+mod agents;
 mod loss;
 mod mirroring;
 mod publishing;

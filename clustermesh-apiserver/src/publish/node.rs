@@ -10,13 +10,11 @@ use topology::id::NodeName;
 use topology::record::{AddressKind, Key, Node, NodeAddress, Record};
 
 use super::endpoint::key;
+use super::tunnel::WIREGUARD_ENCRYPTION_KEY;
 use super::{Cluster, Publisher, Scope, Unit};
 use crate::annotation;
 use crate::objects::cilium::{CiliumAddressPair, CiliumNode};
 use crate::objects::{Object, ObjectKind, ObjectName};
-
-/// Marks traffic to a node's pods as encrypted by WireGuard.
-const WIREGUARD_ENCRYPTION_KEY: u8 = 255;
 
 /// What upstream's publisher names as its source.
 const SOURCE: &str = "custom-resource";
@@ -39,15 +37,25 @@ impl Publisher {
         let key = Key::Node(self.cluster.name.clone(), node_name);
         match self.node(name) {
             Some(node) => {
+                problems.extend(self.tunnels.problem(name, &node));
                 let record = Record::Node(Box::new(node));
                 self.records.show(&key, &Scope::Everyone, record.encode());
             }
-            None => self.records.hide(&key),
+            None => {
+                self.tunnels.forget(name);
+                self.records.hide(&key);
+            }
         }
     }
 
     /// The node as it is published.
     pub(super) fn node(&self, name: &str) -> Option<Node> {
+        let node = self.described_node(name)?;
+        Some(self.tunnels.complete(name, node))
+    }
+
+    /// The node as its objects have it.
+    fn described_node(&self, name: &str) -> Option<Node> {
         let node_name = name.parse().ok()?;
         let name = ObjectName::new("", name);
         let object = |kind| self.objects.get(&key(kind, &name)).map(Arc::as_ref);

@@ -1,23 +1,35 @@
 //! Decides when our agents are told that a remote cluster is lost, and when that it is back.
 //!
 //! ```text
-//!               listed           listed, and for a while if it was lost often
+//!               kept             kept, and for a while if it was lost often
 //!  undecided ───────────▶ connected ◀──────────────────── lost
 //!      │                      │                            ▲
 //!      └──────────────────────┴────────────────────────────┘
-//!        silence, or a refusal of its records: at once
-//!        anything else: when it has lasted for the grace
+//!        lost: at once       in doubt: when it has lasted for the grace
 //! ```
+//!
+//! Two witnesses are heard: the link to the remote's etcd, and the data plane, which is what the
+//! probes through our nodes' tunnels see (`data_plane` says how they are counted).
+//!
+//! | the remote's etcd | reached | divided | unreached | undecided | nothing known |
+//! | --- | --- | --- | --- | --- | --- |
+//! | is read and believed | kept | kept | **lost** | kept | kept |
+//! | is away, but its host answers | kept | in doubt | **lost** | in doubt | in doubt |
+//! | is silent | kept | **lost** | **lost** | in doubt | **lost** |
+//! | says what is not acceptable, or left | **lost** | **lost** | **lost** | **lost** | **lost** |
 //!
 //! Silence means that nothing comes back from the remote's hosts. A connection that was closed or
 //! refused means the opposite: somebody is there, and the API server alone is down or restarting,
-//! which takes nothing from the data plane.
+//! which takes nothing from the data plane. Who reaches the remote's pods knows better than both.
 
 use std::collections::VecDeque;
 
 use topology::record::PeerState;
+use topology::report::Witness;
 
+use super::data_plane::{DataPlane, Tally, View};
 use crate::moment::Moment;
+use crate::timestamp::rfc3339;
 
 /// How long an API server whose host answers may be away, in milliseconds: several restarts.
 const GRACE: u64 = 5_000;
@@ -33,53 +45,137 @@ const STAYS: [u64; 5] = [0, 0, 0, 5_000, 15_000];
 pub(super) struct Liveness {
     /// What our agents are told; `None` until that is decided for the first time.
     state: Option<PeerState>,
-    /// Since when the link is not as `state` says, or not known.
+    decided_by: Witness,
+    data_plane: DataPlane,
+    /// Since when what is known is not as `state` says, or not known.
     in_doubt_since: Option<u64>,
+    /// Since when the remote's etcd does not answer, in milliseconds since 1970.
+    unanswered_since: Option<u64>,
     /// When it was lost last, oldest first.
     losses: VecDeque<u64>,
     /// Since when a lost remote is back.
     back_since: Option<u64>,
 }
 
-/// What the link to the remote says of it now.
+/// What the link to the remote's etcd says of it now, with the reason.
+#[derive(Clone, Debug)]
 pub(super) enum Evidence {
-    /// Nothing came back, or what it says is not acceptable.
-    Against(String),
     /// Its records are read and believed.
-    For,
+    Answer,
     /// It is away, but somebody answers in its place; or it has not been read yet.
-    Open(String),
+    Away(String),
+    /// What it says is not acceptable, or it is none of the mesh any more.
+    Refusal(String),
+    /// Nothing comes back.
+    Silence(String),
+}
+
+/// What follows from both witnesses.
+enum Ruling {
+    InDoubt(String),
+    Kept(String),
+    Lost(String),
 }
 
 impl Liveness {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             state: None,
+            decided_by: Witness::Etcd,
+            data_plane: DataPlane::default(),
             in_doubt_since: Some(now.uptime_milliseconds),
+            unanswered_since: None,
             losses: VecDeque::new(),
             back_since: None,
         }
     }
 
-    /// Weighs the evidence as it is at `now`.
+    /// Takes in what our nodes say of the remote. It counts when it is weighed next.
+    pub(super) fn hear_nodes(&mut self, tally: Tally, now: Moment) {
+        self.data_plane.hear(tally, now.uptime_milliseconds);
+    }
+
+    /// Weighs the evidence as it is at `now`, with what our nodes said last.
     pub(super) fn weigh(&mut self, evidence: Evidence, now: Moment) {
         let uptime = now.uptime_milliseconds;
         match evidence {
-            Evidence::For => {
-                let since = *self.back_since.get_or_insert(uptime);
-                if !self.is_lost() || since + self.stay(uptime) <= uptime {
-                    self.decide(true, String::new(), now);
-                }
-            }
-            Evidence::Against(reason) => self.decide(false, reason, now),
-            Evidence::Open(reason) => {
-                self.back_since = None;
-                let since = *self.in_doubt_since.get_or_insert(uptime);
-                if self.is_lost() || since + GRACE <= uptime {
-                    self.decide(false, reason, now);
-                }
+            Evidence::Answer | Evidence::Refusal(_) => self.unanswered_since = None,
+            Evidence::Away(_) | Evidence::Silence(_) => {
+                self.unanswered_since.get_or_insert(now.unix_milliseconds);
             }
         }
+        if let Evidence::Answer = evidence {
+            self.data_plane.hear_answer();
+        }
+        let (ruling, witness) = self.judge(evidence, uptime);
+        let decision = match ruling {
+            // What has not begun cannot be kept: the etcd has its time to be read first.
+            Ruling::Kept(reason) if self.state.is_none() && witness == Witness::DataPlane => {
+                self.is_grace_over(uptime).then_some((true, reason))
+            }
+            Ruling::Kept(reason) => {
+                let since = *self.back_since.get_or_insert(uptime);
+                let is_back = !self.is_lost() || since + self.stay(uptime) <= uptime;
+                is_back.then_some((true, reason))
+            }
+            Ruling::Lost(reason) => Some((false, reason)),
+            Ruling::InDoubt(reason) => {
+                self.back_since = None;
+                let is_over = self.is_grace_over(uptime) || self.is_lost();
+                is_over.then_some((false, reason))
+            }
+        };
+        if let Some((connected, reason)) = decision {
+            self.decided_by = witness;
+            self.decide(connected, reason, now);
+        }
+    }
+
+    /// Who decided what [`state`](Self::state) says.
+    pub(super) fn decided_by(&self) -> Witness {
+        self.decided_by
+    }
+
+    /// How many of our nodes report on the remote.
+    pub(super) fn tally(&self) -> Tally {
+        self.data_plane.tally()
+    }
+
+    fn judge(&self, evidence: Evidence, uptime: u64) -> (Ruling, Witness) {
+        use Evidence::{Answer, Away, Refusal, Silence};
+        use View::{Divided, Nothing, Reached, Undecided, Unreached};
+
+        match (evidence, self.data_plane.view(uptime)) {
+            (Refusal(reason), _) => (Ruling::Lost(reason), Witness::Etcd),
+            (Answer, Unreached) => (Ruling::Lost(UNREACHED.to_owned()), Witness::DataPlane),
+            (Answer, Divided | Nothing | Reached | Undecided) => {
+                (Ruling::Kept(String::new()), Witness::Etcd)
+            }
+            (Away(reason) | Silence(reason), Unreached) => {
+                let reason =
+                    format!("{UNREACHED}; its API server does not answer either: {reason}");
+                (Ruling::Lost(reason), Witness::DataPlane)
+            }
+            (Away(reason) | Silence(reason), Reached) => {
+                (Ruling::Kept(self.kept_because(&reason)), Witness::DataPlane)
+            }
+            (Silence(reason), Divided | Nothing) => (Ruling::Lost(reason), Witness::Etcd),
+            (Away(reason), Divided | Nothing | Undecided) | (Silence(reason), Undecided) => {
+                (Ruling::InDoubt(reason), Witness::Etcd)
+            }
+        }
+    }
+
+    fn kept_because(&self, reason: &str) -> String {
+        let since = rfc3339(self.unanswered_since.unwrap_or_default());
+        let nodes = self.data_plane.describe();
+        format!("its API server does not answer since {since} ({reason}); {nodes}")
+    }
+
+    /// Counts from the first doubt.
+    fn is_grace_over(&mut self, uptime: u64) -> bool {
+        let since = *self.in_doubt_since.get_or_insert(uptime);
+        since + GRACE <= uptime
     }
 
     pub(super) fn state(&self) -> Option<&PeerState> {
@@ -118,137 +214,8 @@ impl Liveness {
     }
 }
 
+/// Why a remote is lost whose API server may well answer.
+const UNREACHED: &str = "no node of ours reaches it through its tunnels";
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn says_nothing_before_it_knows() {
-        check(&[(0, "open")], None);
-        check(&[(0, "open"), (4_999, "open")], None);
-        check(&[(0, "open"), (5_000, "open")], Some((false, 5_000)));
-        check(&[(0, "open"), (100, "for")], Some((true, 100)));
-        check(&[(0, "against")], Some((false, 0)));
-    }
-
-    #[test]
-    fn lets_an_api_server_restart() {
-        check(&[(0, "for"), (9_000, "open")], Some((true, 0)));
-        check(
-            &[(0, "for"), (9_000, "open"), (13_999, "open")],
-            Some((true, 0)),
-        );
-        check(
-            &[(0, "for"), (9_000, "open"), (14_000, "open")],
-            Some((false, 14_000)),
-        );
-        check(
-            &[
-                (0, "for"),
-                (9_000, "open"),
-                (9_500, "for"),
-                (14_000, "open"),
-            ],
-            Some((true, 0)),
-        );
-    }
-
-    #[test]
-    fn believes_silence_at_once() {
-        check(&[(0, "for"), (9_000, "against")], Some((false, 9_000)));
-        check(
-            &[(0, "for"), (9_000, "open"), (10_000, "against")],
-            Some((false, 10_000)),
-        );
-    }
-
-    #[test]
-    fn stays_lost_until_the_remote_is_read_again() {
-        check(
-            &[(0, "against"), (1_000, "open"), (1_200, "open")],
-            Some((false, 0)),
-        );
-        check(
-            &[(0, "against"), (1_000, "open"), (1_300, "for")],
-            Some((true, 1_300)),
-        );
-    }
-
-    #[test]
-    fn takes_a_loss_without_a_reason_for_a_loss() {
-        let mut liveness = Liveness::new(0.into());
-        liveness.weigh(Evidence::For, 0.into());
-        liveness.weigh(Evidence::Open(String::new()), 1_000.into());
-        liveness.weigh(Evidence::Open(String::new()), 6_000.into());
-
-        assert!(!liveness.state().unwrap().connected);
-    }
-
-    #[test]
-    fn counts_spans_whatever_the_clock_says() {
-        let at = |unix_milliseconds, uptime_milliseconds| Moment {
-            unix_milliseconds,
-            uptime_milliseconds,
-        };
-        let open = || Evidence::Open("a reason".to_owned());
-        let mut liveness = Liveness::new(at(900_000, 0));
-        liveness.weigh(Evidence::For, at(900_000, 0));
-        liveness.weigh(open(), at(1_000, 1_000));
-        assert!(liveness.state().unwrap().connected);
-        liveness.weigh(open(), at(2_000_000, 5_999));
-        assert!(liveness.state().unwrap().connected);
-
-        liveness.weigh(open(), at(6_000, 6_000));
-        let state = liveness.state().unwrap();
-        assert_eq!(
-            (state.connected, state.since_unix_milliseconds),
-            (false, 6_000)
-        );
-    }
-
-    #[test]
-    fn waits_for_one_that_comes_and_goes_to_stay() {
-        let thrice = [
-            (0, "for"),
-            (1_000, "against"),
-            (2_000, "for"),
-            (3_000, "against"),
-            (4_000, "for"),
-            (5_000, "against"),
-        ];
-        let then = |more: &[(u64, &'static str)]| [&thrice[..], more].concat();
-
-        check(&thrice[..5], Some((true, 4_000)));
-        let lost = Some((false, 5_000));
-        check(&then(&[(7_000, "for"), (11_999, "for")]), lost);
-        let back = [(7_000, "for"), (12_000, "for")];
-        check(&then(&back), Some((true, 12_000)));
-        let again = [
-            (7_000, "for"),
-            (8_000, "open"),
-            (9_000, "for"),
-            (13_999, "for"),
-        ];
-        check(&then(&again), lost);
-        check(&then(&[(66_000, "for")]), Some((true, 66_000)));
-    }
-
-    /// Weighs pieces of evidence at their times, and compares whether it is connected, since when.
-    #[track_caller]
-    fn check(evidence: &[(u64, &str)], expected: Option<(bool, u64)>) {
-        let mut liveness = Liveness::new(0.into());
-        for (now, it) in evidence {
-            let reason = "a reason".to_owned();
-            let it = match *it {
-                "for" => Evidence::For,
-                "against" => Evidence::Against(reason),
-                _ => Evidence::Open(reason),
-            };
-            liveness.weigh(it, (*now).into());
-        }
-
-        let state = liveness.state();
-        let found = state.map(|it| (it.connected, it.since_unix_milliseconds));
-        assert_eq!(found, expected, "{evidence:?}");
-    }
-}
+mod tests;

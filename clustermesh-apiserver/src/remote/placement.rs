@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-/// The records that are scoped to us, by their keys as they would stand in the open.
+/// The records that are scoped to us, by their keys as they would stand in the open. Only those that
+/// are believed, or were: so there are no more of them than a peer may have records.
 #[derive(Debug, Default)]
 pub(super) struct Placements(BTreeMap<String, Scoped>);
 
@@ -15,12 +16,17 @@ struct Scoped {
 }
 
 impl Placements {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes in that a record is there. `is_known` if it was, in either place.
-    pub(super) fn put(&mut self, key: &str, is_scoped: bool, is_known: impl FnOnce() -> bool) {
+    pub(super) fn put(&mut self, key: &str, is_scoped: bool, is_known: bool) {
         match self.0.get_mut(key) {
             Some(scoped) => scoped.is_also_open |= !is_scoped,
             None if is_scoped => {
-                let is_also_open = is_known();
+                let is_also_open = is_known;
                 self.0.insert(key.to_owned(), Scoped { is_also_open });
             }
             None => (),
@@ -58,7 +64,7 @@ mod tests {
         for event in events.chars() {
             let is_scoped = event.eq_ignore_ascii_case(&'s');
             if event.is_ascii_uppercase() {
-                placements.put("a", is_scoped, || is_known);
+                placements.put("a", is_scoped, is_known);
                 is_known = true;
             } else if placements.delete("a", is_scoped) {
                 is_known = false;

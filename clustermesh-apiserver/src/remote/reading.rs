@@ -6,7 +6,7 @@ use topology::id::ClusterName;
 use topology::record::{Key, Record};
 
 use super::records::show;
-use super::{Changes, Remote, Step, TakenIds, cluster_config, followed, rejections};
+use super::{Changes, Remote, Step, TakenIds, cluster_config, followed};
 
 impl Remote {
     /// A list, or a part of one.
@@ -146,15 +146,17 @@ impl Remote {
 
     fn put_record(&mut self, key: &Key, record: follower::Record, changes: &mut Changes) {
         let (text, is_scoped) = placed(&record.key, &self.own);
-        let is_known = || self.records.is_present(key);
-        self.placements.put(text, is_scoped, is_known);
+        let is_known = self.records.is_present(key);
         // Also when its value is refused: the key is there, so the old value is not gone.
         self.records.see(key);
+        let is_held = self.records.is_present(key);
+        if is_held {
+            self.placements.put(text, is_scoped, is_known);
+        }
         let decoded = match Record::decode(key, &record.value, self.config.as_ref()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let reason = rejections::reason(&error);
-                self.rejections.count(reason, &record.key, &error);
+                self.rejections.count_invalid(&record.key, &error);
                 return;
             }
         };
@@ -168,6 +170,10 @@ impl Remote {
             let what = "the limit is reached";
             self.rejections.count(limit, &record.key, &what);
             return;
+        }
+        if !is_held {
+            // Not before it has room: what is dropped takes none here either.
+            self.placements.put(text, is_scoped, false);
         }
         self.records.put(key, decoded, record.value, changes);
     }

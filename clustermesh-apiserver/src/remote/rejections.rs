@@ -19,15 +19,20 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    pub(super) fn count(&mut self, reason: &'static str, key: &str, error: &dyn fmt::Display) {
+    pub(crate) fn count(&mut self, reason: &'static str, key: &str, error: &dyn fmt::Display) {
         *self.counts.entry(reason).or_default() += 1;
         self.untold += 1;
         self.last = format!("{key}: {error}");
     }
 
+    /// A record that could not be read.
+    pub(crate) fn count_invalid(&mut self, key: &str, error: &InvalidRecord) {
+        self.count(reason(error), key, error);
+    }
+
     /// How many were dropped since it was told last, if it is time to tell. `now` is uptime in
     /// milliseconds.
-    pub(super) fn take_untold(&mut self, now: u64) -> Option<u64> {
+    pub(crate) fn take_untold(&mut self, now: u64) -> Option<u64> {
         let is_due = self.told_at.is_none_or(|it| it + QUIET <= now);
         if self.untold == 0 || !is_due {
             return None;
@@ -38,7 +43,7 @@ impl Rejections {
 }
 
 /// The reason by which a dropped record is counted.
-pub(super) fn reason(error: &InvalidRecord) -> &'static str {
+fn reason(error: &InvalidRecord) -> &'static str {
     match error {
         InvalidRecord::ForeignIdentity { .. } => "foreign-identity",
         InvalidRecord::Json(_) => "no-json",

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use topology::record::{ClusterConfig, Kind};
-use topology::report::{ClusterReport, ClusterState, KindReport, Problem, ViolationReport};
+use topology::report::{
+    ClusterReport, ClusterState, KindReport, LivenessReport, Problem, ViolationReport,
+};
 
 use super::{Rejections, Remote};
 
@@ -38,6 +40,17 @@ impl Remote {
             services: count(Kind::Services),
             identities: count(Kind::Identities),
             endpoints: count(Kind::Ip),
+        }
+    }
+
+    /// Who decides whether it is connected, and what our nodes see of it.
+    pub fn liveness(&self) -> LivenessReport {
+        let tally = self.liveness.tally();
+        LivenessReport {
+            decided_by: self.liveness.decided_by(),
+            nodes_reporting: tally.nodes(),
+            nodes_reaching: tally.reaching,
+            nodes_not_reaching: tally.not_reaching,
         }
     }
 

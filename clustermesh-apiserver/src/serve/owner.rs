@@ -34,6 +34,7 @@ const PULSE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Inputs {
     /// What our store remembers, as soon as it can be read. Objects wait for it.
     pub(super) remembered: oneshot::Receiver<Remembered>,
+    pub(super) agents: mpsc::Receiver<Update>,
     pub(super) objects: mpsc::Receiver<Manifests>,
     pub(super) remotes: watch::Receiver<Listing<RemoteFile>>,
     pub(super) users: watch::Receiver<Listing<UsersFile>>,
@@ -80,6 +81,9 @@ impl Owner {
                     if let Some(written) = written.take() {
                         tokio::spawn(self.hands.tell_written(written));
                     }
+                }
+                Some(update) = inputs.agents.recv(), if remembers => {
+                    self.take_in(Input::Agents(update)).await;
                 }
                 _ = pulses.tick() => {
                     let unix_microseconds = self.clock.unix_microseconds();
@@ -178,6 +182,7 @@ impl Owner {
                 update: Update::Changed(_) | Update::Page(_),
                 ..
             }
+            | Input::Agents(_)
             | Input::Configured(_)
             | Input::Objects(_)
             | Input::Pulse { .. }

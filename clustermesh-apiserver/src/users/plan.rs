@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kvstore::auth::{Access, Command, Keys, ROOT};
+use kvstore::auth::{Command, ROOT};
 
-use super::{Desired, REMOTE, exported_to, peer_of};
+use super::{Desired, Permissions, REMOTE, exported_to, peer_of};
 
 /// What a store has: at least the users and roles that are desired, and those that look like a peer's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Actual {
     pub enabled: bool,
     pub users: BTreeMap<String, BTreeSet<String>>,
-    pub roles: BTreeMap<String, BTreeMap<Keys, Access>>,
+    pub roles: BTreeMap<String, Permissions>,
 }
 
 /// Whether a user or role of this name matters to [`plan`].
@@ -29,8 +29,8 @@ pub fn is_relevant(name: &str, desired: &Desired, dropped: &BTreeSet<String>) ->
 /// their role, too; all others are left alone.
 pub fn plan(desired: &Desired, actual: &Actual, dropped: &BTreeSet<String>) -> Vec<Command> {
     let mut commands = Vec::new();
-    for (role, ranges) in &desired.roles {
-        plan_role(role, ranges, actual.roles.get(role), &mut commands);
+    for (role, permissions) in &desired.roles {
+        plan_role(role, permissions, actual.roles.get(role), &mut commands);
     }
     for (user, roles) in &desired.users {
         plan_user(user, roles, actual.users.get(user), &mut commands);
@@ -44,8 +44,8 @@ pub fn plan(desired: &Desired, actual: &Actual, dropped: &BTreeSet<String>) -> V
 
 fn plan_role(
     role: &str,
-    ranges: &BTreeSet<Keys>,
-    actual: Option<&BTreeMap<Keys, Access>>,
+    permissions: &Permissions,
+    actual: Option<&Permissions>,
     commands: &mut Vec<Command>,
 ) {
     if actual.is_none() {
@@ -53,17 +53,17 @@ fn plan_role(
             role: role.to_owned(),
         });
     }
-    let nothing = BTreeMap::new();
+    let nothing = Permissions::new();
     let actual = actual.unwrap_or(&nothing);
-    let missing = ranges
+    let missing = permissions
         .iter()
-        .filter(|it| actual.get(it) != Some(&Access::Read));
-    commands.extend(missing.map(|keys| Command::RoleGrantPermission {
+        .filter(|(keys, access)| actual.get(keys) != Some(access));
+    commands.extend(missing.map(|(keys, access)| Command::RoleGrantPermission {
         role: role.to_owned(),
         keys: keys.clone(),
-        access: Access::Read,
+        access: *access,
     }));
-    let extra = actual.keys().filter(|it| !ranges.contains(it));
+    let extra = actual.keys().filter(|it| !permissions.contains_key(it));
     commands.extend(extra.map(|keys| Command::RoleRevokePermission {
         role: role.to_owned(),
         keys: keys.clone(),
@@ -127,12 +127,8 @@ fn plan_removals(
 }
 
 /// Whether it is a role as we make it: with what is exported to the peer, and nothing else.
-fn is_of_a_peer(role: &str, permissions: &BTreeMap<Keys, Access>) -> bool {
-    let Some(peer) = peer_of(role) else {
-        return false;
-    };
-    let exported = exported_to(&peer);
-    permissions.keys().eq(&exported) && permissions.values().all(|it| *it == Access::Read)
+fn is_of_a_peer(role: &str, permissions: &Permissions) -> bool {
+    peer_of(role).is_some_and(|peer| *permissions == exported_to(&peer))
 }
 
 #[cfg(test)]

@@ -53,6 +53,23 @@ fn lets_agents_read_everything_of_the_mesh() {
 }
 
 #[test]
+fn lets_agents_write_what_they_report_and_nothing_else() {
+    check("local-eu", "causeway/agents/reach/v1/eu/node-1", "rw");
+    check("local-eu", "causeway/agents/tunnel/v1/eu/node-1", "rw");
+    for key in [
+        "causeway/agents",
+        "causeway/agents0",
+        "causeway/state/peers/v1/us",
+        "cilium/state/nodes/v1/eu/node-1",
+    ] {
+        check("local-eu", key, "r");
+    }
+    for peer in ["remote", "remote-us"] {
+        check(peer, "causeway/agents/reach/v1/eu/node-1", "");
+    }
+}
+
+#[test]
 fn lets_only_administrators_of_this_cluster_write() {
     for user in ["admin-eu", "root", "operator"] {
         check(user, "anything", "rw");

@@ -10,9 +10,16 @@ pub(crate) struct Authority {
     files: Vec<(String, String)>,
 }
 
-/// The server on loopback, an administrator, any peer, and two peers by name: certificates by their
-/// common names.
-const NAMES: [&str; 5] = ["server", "root", "remote", "remote-ap", "remote-us"];
+/// The server on loopback, an administrator, agents, any peer, and two peers by name: certificates by
+/// their common names.
+const NAMES: [&str; 6] = [
+    "server",
+    "root",
+    "local-us",
+    "remote",
+    "remote-ap",
+    "remote-us",
+];
 
 impl Authority {
     pub(crate) fn new() -> Self {

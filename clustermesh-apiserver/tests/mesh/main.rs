@@ -6,6 +6,7 @@
     reason = "waiting for other processes needs the time"
 )]
 
+mod agents;
 mod authority;
 mod etcd;
 mod export;

@@ -11,10 +11,12 @@ use std::net::SocketAddr;
 use clustermesh_apiserver::users::Desired;
 use clustermesh_apiserver::users::settle::settle;
 use kvstore::administrator::Administrator;
+use kvstore::auth::Keys;
 use kvstore::server::{self, Server, ServerTls};
 use kvstore::store::Store;
 use lab::free_address;
 use topology::id::ClusterName;
+use topology::record::AGENTS;
 
 use support::{Apiserver, Etcd, Files, eventually, patient, replace};
 
@@ -89,6 +91,8 @@ async fn sets_up_a_store(files: &Files, address: SocketAddr, store: &Store) {
     ];
     assert_eq!(admin.users().await.unwrap(), users);
     check_matrix(files, address).await;
+    upgrades_an_older_store(&admin).await;
+    check_agents(files, address).await;
 
     assert_ne!(
         settle(&admin, &desired(&["gamma"]), &none).await.unwrap(),
@@ -144,6 +148,35 @@ async fn check_matrix(files: &Files, address: SocketAddr) {
             };
             check(files, address, user, key, expected).await;
         }
+    }
+}
+
+/// As a store was set up before agents wrote anything.
+async fn upgrades_an_older_store(admin: &Administrator) {
+    let older = kvstore::auth::Command::RoleRevokePermission {
+        role: "local".to_owned(),
+        keys: Keys::prefix(AGENTS),
+    };
+    admin.command(older).await.unwrap();
+    let (both, none) = (desired(&["beta", "gamma"]), BTreeSet::new());
+    assert_eq!(settle(admin, &both, &none).await.unwrap(), 1);
+    assert_eq!(settle(admin, &both, &none).await.unwrap(), 0);
+}
+
+/// Agents write below one prefix, and nowhere else.
+async fn check_agents(files: &Files, address: SocketAddr) {
+    for (key, expected) in [
+        ("causeway/agents/reach/v1/eu/a", "rw"),
+        ("causeway/agents/tunnel/v1/eu/a", "rw"),
+        ("causeway/agents", "r"),
+        ("causeway/agents0", "r"),
+        ("causeway/state/peers/v1/us", "r"),
+        ("cilium/state/nodes/v1/eu/a", "r"),
+    ] {
+        check(files, address, "local-eu", key, expected).await;
+    }
+    for peer in ["remote", "remote-beta", "stranger"] {
+        check(files, address, peer, "causeway/agents/reach/v1/eu/a", "").await;
     }
 }
 

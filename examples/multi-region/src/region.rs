@@ -126,7 +126,8 @@ fn write_manifests(lab: &Lab, region: &Region, directory: &Path) -> Result<()> {
         let private = directory.join(format!("node-{node}.wireguard.key"));
         write_secret(&private, &keys("genkey", None)?)?;
         let public = keys("pubkey", Some(&private))?;
-        let manifest = manifests::node(region, node, public.trim(), location(&region.name));
+        let key = [("network.cilium.io/wg-pub-key", public.trim())];
+        let manifest = manifests::node(region, node, &key, location(&region.name));
         objects.write(&format!("node-{node}"), &manifest)?;
     }
     for pod in &region.pods {
@@ -287,8 +288,13 @@ pub(crate) fn edge_address(region: &Region) -> Ipv4Addr {
 
 fn start_wireguard(lab: &Lab, region: &Region, node: u8, directory: &Path) -> Result<Process> {
     let place = region.node(node);
-    let device = Program::new("wireguard-device", binaries::find("wireguard-device")?)
-        .arguments(["-f", "cilium_wg0"]);
+    let state = directory.join(format!("node-{node}")).display().to_string();
+    let device = Program::new("wireguard-device", binaries::find("wireguard-device")?).arguments([
+        "--state-dir",
+        &*state,
+        "-f",
+        "cilium_wg0",
+    ]);
     let process = lab.spawn(&place, device)?;
     let key = directory.join(format!("node-{node}.wireguard.key"));
     let configured = lab::wait_for("the WireGuard device", COMMAND_TIMEOUT, || {
@@ -332,11 +338,17 @@ fn apiserver(region: &Region, directory: &Path) -> Result<Program> {
 fn agent(lab: &Lab, region: &Region, node: u8, directory: &Path) -> Result<Program> {
     let path = |it: PathBuf| it.display().to_string();
     let (number, place) = (region.number.to_string(), region.node(node));
+    let key = format!("node-{node}.wireguard.key");
     Ok(Program::new("node-agent", binaries::find("node-agent")?)
         .arguments(["--node-name", &*region.node_name(node)])
         .arguments(["--cluster-name", &*region.name, "--cluster-id", &*number])
         .arguments(["--etcd-config", &*path(directory.join("etcd.yaml"))])
         .arguments(["--interface", "eth0", "--wireguard", "cilium_wg0"])
+        .arguments(["--wireguard-key", &*path(directory.join(&key))])
+        .arguments([
+            "--state-dir",
+            &*path(directory.join(format!("node-{node}"))),
+        ])
         .arguments(["--cgroup", &*path(lab.cgroup(&place))])
         .arguments(["--bpffs", &*path(lab.bpffs(&place))])
         .arguments(["--admin", &*format!("{}:9962", region.node_address(node))]))

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use topology::id::ClusterName;
 use topology::report::{
-    AgentStatus, ApiserverStatus, CertificateReport, ClusterState, PeerReport, Problem,
+    AgentStatus, ApiserverStatus, CertificateReport, ClusterState, PeerReport, Problem, Witness,
 };
 
 use crate::client::Endpoint;
@@ -183,6 +183,15 @@ fn problem(report: &PeerReport, now: u64) -> Option<Problem> {
     }
     // The state has a grace for restarts, in which nothing arrives.
     if !report.link.connected && report.cluster.state == ClusterState::Connected {
+        if report.liveness.decided_by == Witness::DataPlane {
+            return Some(Problem {
+                what: format!(
+                    "cluster {name} is kept, and tells nothing new: {}",
+                    report.cluster.reason
+                ),
+                remedy: format!("see that its clustermesh-apiserver runs; {ask}"),
+            });
+        }
         return Some(Problem {
             what: format!("the connection to cluster {name} is interrupted"),
             remedy: format!("wait a moment; if it stays, {ask}"),

@@ -121,6 +121,27 @@ CANDIDATE      HEALTH     DISTANCE  VERDICT
 }
 
 #[test]
+fn says_what_probes_see_of_a_tunnel() {
+    let tunnel = TunnelReport {
+        probes: Some(ProbeReport {
+            health: Health::Healthy,
+            since: 1_700_000_000_000,
+            round_trip_microseconds: Some(12_345),
+            round_trip_p99_microseconds: Some(112_345),
+            loss_per_mille: 23,
+            path_mtu: Some(1_371),
+        }),
+        ..tunnel()
+    };
+
+    let text = tunnel_text(&tunnel, 1_700_000_100, false);
+
+    let line = "\n  probes    answered for 100 s, 2.3 % lost, round trip 12.3 ms, \
+                of the slowest hundredth 112 ms, packets up to 1371 bytes\n  key  ";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn says_how_each_agent_reaches_a_peer() {
     let explanation = PeerExplanation {
         cluster: cluster("us", 2, ClusterState::Connected, Some(0)),

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use topology::health::Health;
 use topology::id::ClusterName;
 use topology::report::{
-    AgentStatus, ApiserverStatus, ClusterReport, ClusterState, DnsStatus, Problem,
+    AgentStatus, ApiserverStatus, ClusterReport, ClusterState, DnsStatus, Problem, TunnelReport,
 };
 
 use crate::client::Endpoint;
@@ -115,6 +116,18 @@ fn agent(status: &AgentStatus, endpoint: &Endpoint) -> Findings {
         what: format!("the tunnel to {}/{} is down", it.cluster, it.node),
         remedy: format!(
             "ask `meshctl explain peer {}/{}`; check that UDP 51871 passes between the nodes",
+            it.cluster, it.node
+        ),
+    }));
+    let is_silent = |it: &&TunnelReport| {
+        let health = it.probes.map(|it| it.health);
+        it.up && health == Some(Health::Unhealthy)
+    };
+    let silent = status.tunnels.iter().filter(is_silent);
+    problems.extend(silent.map(|it| Problem {
+        what: format!("nothing comes back through the tunnel to {}/{}", it.cluster, it.node),
+        remedy: format!(
+            "check that the node is up and that the way to it still passes UDP 51871; `meshctl explain peer {}/{}` says since when",
             it.cluster, it.node
         ),
     }));

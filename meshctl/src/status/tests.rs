@@ -223,6 +223,7 @@ pub(crate) fn agent(clusters: Vec<ClusterReport>) -> AgentStatus {
         store: connected(),
         clusters,
         tunnels: vec![tunnel()],
+        encryption: None,
         services: 3,
         backends: 9,
         problems: Vec::new(),
@@ -293,6 +294,8 @@ pub(crate) fn tunnel() -> TunnelReport {
         received_bytes: 1_480,
         sent_bytes: 2_960,
         up: true,
+        behind_nat: false,
+        probes: None,
     }
 }
 

@@ -241,6 +241,14 @@ impl PrefixKey {
     }
 }
 
+/// The same for IPv6.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(C)]
+pub struct PrefixKeyV6 {
+    length: [u8; 4],
+    address: [u8; 16],
+}
+
 /// The cluster that a prefix belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
@@ -316,6 +324,9 @@ const _: () = {
     assert!(offset_of!(ReverseValue, address) == 0);
     assert!(offset_of!(ReverseValue, port) == 4);
 
+    assert!(size_of::<PrefixKeyV6>() == 20);
+    assert!(offset_of!(PrefixKeyV6, length) == 0);
+    assert!(offset_of!(PrefixKeyV6, address) == 4);
     assert!(size_of::<PrefixKey>() == 8);
     assert!(offset_of!(PrefixKey, length) == 0);
     assert!(offset_of!(PrefixKey, address) == 4);

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use topology::health::Health;
 use topology::report::Problem;
 use tracing::{debug, info, warn};
+use wireguard::PublicKey;
 
 use super::{Agent, Area};
-use crate::desired;
-use crate::device::Wanted;
+use crate::desired::{self, Policy};
+use crate::device::{Manner, Wanted};
 use crate::gate::Knowledge;
 use crate::network::{self, Observed, Plan};
 use crate::tables::{Write, plan_prefixes, plan_services, takes_away};
@@ -24,8 +26,12 @@ impl Agent {
     pub(super) async fn apply(&mut self) {
         let started = self.clock.now();
         let knowledge = self.gate.observe(&self.mesh, started);
+        self.tend_keys();
+        self.read_secrets();
         self.derive(knowledge);
+        self.follow_reaches();
 
+        self.remember();
         let (protect, give_up) = plan_prefixes(&self.tables, &self.desired.prefixes);
         let mut services = plan_services(&self.tables, &self.desired.services);
         if knowledge == Knowledge::Unread {
@@ -57,30 +63,63 @@ impl Agent {
     }
 
     fn derive(&mut self, knowledge: Knowledge) {
-        if std::mem::take(&mut self.underived) {
-            let desired = desired::desired(&self.mesh, &self.identity);
+        let is_known_better = std::mem::replace(&mut self.derived_with, knowledge) != knowledge;
+        if std::mem::take(&mut self.underived) || is_known_better {
+            let mut desired = desired::desired(
+                &self.mesh,
+                &self.identity,
+                Policy {
+                    encrypt: self.encrypt,
+                    health: &self.health,
+                },
+            );
+            if knowledge != Knowledge::Complete {
+                for (prefix, cluster) in self.memory.prefixes() {
+                    desired.prefixes.entry(*prefix).or_insert(*cluster);
+                }
+            }
             if *self.desired != desired {
                 self.desired = Arc::new(desired);
             }
         }
-        let keep_unknown = knowledge != Knowledge::Complete;
-        let desired = Arc::clone(&self.desired);
-        let listed = self.listed;
+        let wanted = Wanted {
+            desired: self.listed.then(|| Arc::clone(&self.desired)),
+            manner: Manner {
+                keep_unknown: knowledge != Knowledge::Complete,
+                key: self.keys.current().cloned(),
+                secrets: self.secrets.clone(),
+                is_behind_nat: !self.endpoints.is_empty(),
+                is_probed: !self.health.is_empty(),
+                unhealthy: self.unhealthy(),
+            },
+        };
         self.wanted.send_if_modified(|it| {
-            let same = it.keep_unknown == keep_unknown
-                && it
-                    .desired
-                    .as_ref()
-                    .is_some_and(|it| Arc::ptr_eq(it, &desired));
-            if same || !listed {
-                return false;
+            let is_other = !it.is_same(&wanted);
+            if is_other {
+                *it = wanted;
             }
-            *it = Wanted {
-                desired: Some(desired),
-                keep_unknown,
-            };
-            true
+            is_other
         });
+    }
+
+    fn unhealthy(&self) -> BTreeSet<PublicKey> {
+        let unhealthy = self
+            .health
+            .iter()
+            .filter(|(_, it)| **it == Health::Unhealthy);
+        unhealthy.map(|(key, _)| *key).collect()
+    }
+
+    /// What is protected now is protected again after a reboot, before the mesh is read.
+    fn remember(&mut self) {
+        let desired = Arc::clone(&self.desired);
+        let remembered = tokio::task::block_in_place(|| self.memory.remember(&desired.prefixes));
+        let problem = remembered.err().map(|error| Problem {
+            what: format!("{error:#}"),
+            remedy: "tried again every second; make room, or name another place with --state-dir"
+                .to_owned(),
+        });
+        self.set_problems(Area::Memory, problem.into_iter().collect());
     }
 
     /// Writes in order. After a failure nothing that a table may still name is deleted; whatever
@@ -142,7 +181,9 @@ impl Agent {
         let mut problems = BTreeSet::new();
         let mut failures = Vec::new();
         match self.netlink.observe().await {
-            Ok(observed) => {
+            Ok(mut observed) => {
+                observed.path_mtus = self.path_mtus();
+                self.follow_peers(&observed);
                 failures.extend(self.follow_underlay(&observed).err());
                 let plan = network::plan(&observed, &self.desired, &self.tunnel, keep_unknown);
                 let Plan {
@@ -194,7 +235,7 @@ impl Agent {
         }
     }
 
-    fn set_problems(&mut self, area: Area, problems: BTreeSet<Problem>) {
+    pub(super) fn set_problems(&mut self, area: Area, problems: BTreeSet<Problem>) {
         let before = self.problems.insert(area, problems);
         for problem in &self.problems[&area] {
             if before.as_ref().is_none_or(|it| !it.contains(problem)) {

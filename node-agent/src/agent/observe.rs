@@ -35,7 +35,8 @@ impl Agent {
             Update::Listed(records) => {
                 self.listed = true;
                 self.rejected.clear();
-                let entries = records.into_iter().map(|it| (it.key, it.value)).collect();
+                let mut entries = super::reaches::heard(&self.mesh);
+                entries.extend(records.into_iter().map(|it| (it.key, it.value)));
                 self.take(Event::Listed(entries));
                 true
             }
@@ -57,7 +58,7 @@ impl Agent {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    pub(super) fn take(&mut self, event: Event) {
         if let Event::Delete { key } | Event::Put { key, .. } = &event {
             self.rejected.remove(key);
         }
@@ -80,7 +81,7 @@ impl Agent {
     }
 
     /// Somebody who no longer waits for the answer misses nothing.
-    pub(super) fn answer(&self, question: Question) {
+    pub(super) fn answer(&mut self, question: Question) {
         match question {
             Question::Peer(cluster, node, back) => {
                 let tunnels = self.tunnels();
@@ -105,6 +106,9 @@ impl Agent {
                     programmed,
                 ));
             }
+            Question::Rotate(back) => {
+                let _gone = back.send(self.keys.ask());
+            }
             Question::Status(back) => {
                 let _gone = back.send(self.status());
             }
@@ -120,6 +124,7 @@ impl Agent {
             store: self.store.clone(),
             clusters: report::clusters(&self.mesh),
             tunnels: self.tunnels(),
+            encryption: Some(self.encryption()),
             services: self.tables.services.len(),
             backends: self.tables.backends.len(),
             problems: self.all_problems().into_iter().collect(),
@@ -127,14 +132,14 @@ impl Agent {
     }
 
     /// Shows the kernel's counts and our own in the metrics.
-    pub(super) fn measure(&self) {
+    pub(super) fn measure(&mut self) {
         match self.datapath.maps.counters() {
             Ok(counters) => self.metrics.show_verdicts(&counters),
             Err(error) => warn!(error = format!("{error:#}"), "cannot read the counters"),
         }
         let tunnels = self.tunnels();
-        let up = tunnels.iter().filter(|it| it.up).count();
-        self.metrics.show_tunnels(up, tunnels.len() - up);
+        let now_seconds = self.clock.unix_milliseconds() / 1_000;
+        self.metrics.show_tunnels(&tunnels, now_seconds);
         self.metrics.show_tables(&self.tables);
         let problems = self.all_problems().len();
         self.metrics.show_health(self.store.connected, problems);
@@ -142,10 +147,15 @@ impl Agent {
 
     fn tunnels(&self) -> Vec<TunnelReport> {
         let now_seconds = self.clock.unix_milliseconds() / 1000;
-        view::tunnels(&self.desired, self.device().ok().as_deref(), now_seconds)
+        view::tunnels(
+            &self.desired,
+            self.device().ok().as_deref(),
+            &self.sight().reports,
+            now_seconds,
+        )
     }
 
-    fn device(&self) -> Result<Arc<DeviceState>, String> {
+    pub(super) fn device(&self) -> Result<Arc<DeviceState>, String> {
         self.seen.borrow().clone()
     }
 
@@ -155,6 +165,8 @@ impl Agent {
         let device = self.device();
         let device = device.as_deref().map_err(String::as_str);
         problems.extend(view::device_problem(&self.tunnel, &self.desired, device));
+        problems.extend(self.probe_problems());
+        problems.extend(self.reach_problem());
         if !self.store.connected {
             problems.insert(Problem {
                 what: format!("no connection to etcd: {}", self.store.reason),

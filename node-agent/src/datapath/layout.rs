@@ -9,7 +9,7 @@ use aya::maps::{MapInfo, MapType};
 use datapath_abi as abi;
 
 /// Every pinned map with its type, key bytes, value bytes and number of entries.
-const MAPS: [(&str, MapType, usize, usize, u32); 5] = [
+const MAPS: [(&str, MapType, usize, usize, u32); 6] = [
     (
         "services",
         MapType::HashOfMaps,
@@ -35,6 +35,13 @@ const MAPS: [(&str, MapType, usize, usize, u32); 5] = [
         "peered_prefixes",
         MapType::LpmTrie,
         size_of::<abi::PrefixKey>(),
+        size_of::<abi::PrefixValue>(),
+        abi::PEERED_PREFIXES_MAX,
+    ),
+    (
+        "peered_v6",
+        MapType::LpmTrie,
+        size_of::<abi::PrefixKeyV6>(),
         size_of::<abi::PrefixValue>(),
         abi::PEERED_PREFIXES_MAX,
     ),

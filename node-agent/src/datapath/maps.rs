@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as Hash, HashOfMaps, Map, MapData, MapError, PerCpuArray};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use datapath_abi::{
     Backend, BackendId, Counter, Direction, MaglevBytes, PrefixKey, PrefixValue, Reason,
@@ -29,6 +29,7 @@ pub struct Maps {
     services_descriptor: OwnedFd,
     backends: Hash<MapData, [u8; 4], [u8; 12]>,
     prefixes: LpmTrie<MapData, [u8; 4], [u8; 4]>,
+    prefixes_v6: LpmTrie<MapData, [u8; 16], [u8; 4]>,
     counters: PerCpuArray<MapData, [u8; 16]>,
 }
 
@@ -47,6 +48,7 @@ impl Maps {
                 .context("cannot open the map services")?,
             backends: take("backends")?.try_into()?,
             prefixes: take("peered_prefixes")?.try_into()?,
+            prefixes_v6: take("peered_v6")?.try_into()?,
             counters: take("counters")?.try_into()?,
         })
     }
@@ -142,15 +144,21 @@ impl Maps {
             .with_context(|| format!("cannot delete backend {}", id.0))
     }
 
-    pub fn put_prefix(&mut self, prefix: Ipv4Net, cluster: u32) -> anyhow::Result<()> {
-        self.prefixes
-            .insert(&prefix_key(prefix), PrefixValue::new(cluster).to_bytes(), 0)
-            .with_context(|| format!("cannot write the peered prefix {prefix}"))
+    pub fn put_prefix(&mut self, prefix: IpNet, cluster: u32) -> anyhow::Result<()> {
+        let value = PrefixValue::new(cluster).to_bytes();
+        let put = match prefix {
+            IpNet::V4(it) => self.prefixes.insert(&prefix_key(it), value, 0),
+            IpNet::V6(it) => self.prefixes_v6.insert(&prefix_key_v6(it), value, 0),
+        };
+        put.with_context(|| format!("cannot write the peered prefix {prefix}"))
     }
 
-    pub fn delete_prefix(&mut self, prefix: Ipv4Net) -> anyhow::Result<()> {
-        ignore_absence(self.prefixes.remove(&prefix_key(prefix)))
-            .with_context(|| format!("cannot delete the peered prefix {prefix}"))
+    pub fn delete_prefix(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        let deleted = match prefix {
+            IpNet::V4(it) => self.prefixes.remove(&prefix_key(it)),
+            IpNet::V6(it) => self.prefixes_v6.remove(&prefix_key_v6(it)),
+        };
+        ignore_absence(deleted).with_context(|| format!("cannot delete the peered prefix {prefix}"))
     }
 
     /// Sums each verdict over all CPUs.
@@ -209,18 +217,32 @@ impl Maps {
             .context("cannot read the backends")
     }
 
-    fn read_prefixes(&self) -> anyhow::Result<BTreeMap<Ipv4Net, u32>> {
-        self.prefixes
-            .iter()
-            .map(|entry| {
-                let (key, value) = entry?;
-                let length = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
-                let prefix = Ipv4Net::new(Ipv4Addr::from(key.data()), length)?;
-                Ok((prefix, PrefixValue::from_bytes(value).cluster()))
-            })
+    fn read_prefixes(&self) -> anyhow::Result<BTreeMap<IpNet, u32>> {
+        let v4 = self.prefixes.iter().map(|entry| {
+            let (key, value) = entry?;
+            let address = Ipv4Addr::from(key.data());
+            let prefix = Ipv4Net::new(address, length_bits(key.prefix_len()))?;
+            Ok((prefix.into(), PrefixValue::from_bytes(value).cluster()))
+        });
+        let v6 = self.prefixes_v6.iter().map(|entry| {
+            let (key, value) = entry?;
+            let address = Ipv6Addr::from(key.data());
+            let prefix = Ipv6Net::new(address, length_bits(key.prefix_len()))?;
+            Ok((prefix.into(), PrefixValue::from_bytes(value).cluster()))
+        });
+        v4.chain(v6)
             .collect::<anyhow::Result<_>>()
             .context("cannot read the peered prefixes")
     }
+}
+
+/// What is too long for any prefix is refused as one.
+fn length_bits(length: u32) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
+}
+
+fn prefix_key_v6(prefix: Ipv6Net) -> Key<[u8; 16]> {
+    Key::new(prefix.prefix_len().into(), prefix.network().octets())
 }
 
 fn prefix_key(prefix: Ipv4Net) -> Key<[u8; 4]> {

@@ -1,6 +1,6 @@
 //! Runs the tc programs on packets in the kernel, without an interface. Needs root.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -40,18 +40,48 @@ fn drops_plaintext_to_and_from_a_peered_prefix_and_counts_it() {
 }
 
 #[test]
-fn passes_what_is_not_ipv4() {
+fn drops_plaintext_of_ipv6_as_well() {
+    let mut world = World::new();
+    world
+        .maps
+        .put_prefix("fd02::/64".parse().unwrap(), 2)
+        .unwrap();
+
+    for (source, destination, verdict) in [
+        ("fd01::2", "fd02::7", DROP),
+        ("fd02::7", "fd01::2", DROP),
+        ("fd01::2", "fd02:0:0:1::7", NEXT),
+        ("fe80::1", "ff02::1", NEXT),
+    ] {
+        let packet = ipv6(source, destination);
+        assert_eq!(world.run("causeway_egress", &packet), verdict, "{source}");
+        assert_eq!(world.run("causeway_ingress", &packet), verdict, "{source}");
+    }
+    let expected = [("fd02::/64".parse().unwrap(), 2)].into();
+    assert_eq!(world.maps.read().unwrap().prefixes, expected);
+
+    world
+        .maps
+        .delete_prefix("fd02::/64".parse().unwrap())
+        .unwrap();
+    assert_eq!(
+        world.run("causeway_egress", &ipv6("fd01::2", "fd02::7")),
+        NEXT
+    );
+}
+
+#[test]
+fn tells_the_two_kinds_of_addresses_apart() {
     let mut world = World::new();
     world
         .maps
         .put_prefix("0.0.0.0/0".parse().unwrap(), 2)
         .unwrap();
-    let mut ipv6 = ipv4("10.1.1.2", "10.2.1.7");
-    ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
-    // The kernel wants the fixed header of the type that the frame claims.
-    ipv6.resize(54, 0);
 
-    assert_eq!(world.run("causeway_egress", &ipv6), NEXT);
+    assert_eq!(
+        world.run("causeway_egress", &ipv6("fd01::2", "fd02::7")),
+        NEXT
+    );
     assert_eq!(
         world.run("causeway_egress", &ipv4("10.1.1.2", "10.2.1.7")),
         DROP
@@ -316,5 +346,18 @@ fn ipv4(source: &str, destination: &str) -> Vec<u8> {
     frame[22] = 64;
     frame[26..30].copy_from_slice(&address(source));
     frame[30..34].copy_from_slice(&address(destination));
+    frame
+}
+
+/// An Ethernet frame with an IPv6 header and no payload.
+fn ipv6(source: &str, destination: &str) -> Vec<u8> {
+    let address = |it: &str| it.parse::<Ipv6Addr>().unwrap().octets();
+    let mut frame = vec![0; 54];
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    frame[14] = 0x60;
+    frame[20] = 59; // Nothing follows.
+    frame[21] = 64;
+    frame[22..38].copy_from_slice(&address(source));
+    frame[38..54].copy_from_slice(&address(destination));
     frame
 }

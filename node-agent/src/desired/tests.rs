@@ -33,13 +33,31 @@ fn falls_back_to_the_backends_of_another_cluster() {
 fn protects_and_tunnels_every_pod_prefix_of_other_clusters() {
     let desired = derive(&store());
 
-    let prefix: Ipv4Net = "10.2.1.0/24".parse().unwrap();
+    let prefix: IpNet = "10.2.1.0/24".parse().unwrap();
     assert_eq!(desired.prefixes, [(prefix, 2)].into());
-    assert_eq!(desired.allowed_ips, [(IpNet::V4(prefix), key(2))].into());
+    assert_eq!(desired.allowed_ips, [(prefix, key(2))].into());
     assert_eq!(
         desired.peers[&key(2)].endpoint.to_string(),
         "198.51.100.11:51871"
     );
+    assert_eq!(desired.problems, [].into());
+}
+
+#[test]
+fn protects_and_tunnels_prefixes_of_ipv6() {
+    let mut store = store();
+    store[REMOTE_NODE].1 = store[REMOTE_NODE].1.replace(
+        r#""WireguardPubKey""#,
+        r#""IPv6AllocCIDR":{"IP":"fd02::","Mask":"//////////8AAAAAAAAAAA=="},"WireguardPubKey""#,
+    );
+
+    let desired = derive(&store);
+
+    let prefixes: Vec<String> = desired.prefixes.keys().map(IpNet::to_string).collect();
+    assert_eq!(prefixes, ["10.2.1.0/24", "fd02::/64"]);
+    let prefix: IpNet = "fd02::/64".parse().unwrap();
+    assert_eq!(desired.routes[&prefix], Via::Tunnel);
+    assert_eq!(desired.allowed_ips[&prefix], key(2));
     assert_eq!(desired.problems, [].into());
 }
 
@@ -239,7 +257,11 @@ fn derive(store: &[(String, String)]) -> Desired {
         cluster: "eu".parse().unwrap(),
         cluster_id: 1.try_into().unwrap(),
     };
-    desired(&mesh, &identity)
+    let policy = Policy {
+        encrypt: Encrypt::Clusters,
+        health: &BTreeMap::new(),
+    };
+    desired(&mesh, &identity, policy)
 }
 
 #[track_caller]

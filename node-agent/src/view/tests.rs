@@ -10,13 +10,55 @@ fn counts_a_tunnel_as_up_until_its_session_is_too_old() {
     let desired = desired();
 
     for (age_seconds, up) in [(0, true), (179, true), (180, false)] {
-        let report = tunnels(&desired, Some(&device(age_seconds)), NOW);
+        let report = tunnels(&desired, Some(&device(age_seconds)), &Reports::new(), NOW);
         assert_eq!(report[0].up, up, "{age_seconds}");
     }
-    let never = &tunnels(&desired, None, NOW)[0];
+    let never = &tunnels(&desired, None, &Reports::new(), NOW)[0];
     assert!(!never.up);
     assert_eq!(never.endpoint, Some(endpoint()));
     assert_eq!(never.last_handshake_unix_seconds, None);
+}
+
+#[test]
+fn tells_what_probes_see_and_whether_an_address_was_translated() {
+    let seen = ProbeReport {
+        health: Health::Unhealthy,
+        since: 7,
+        round_trip_microseconds: Some(1_000),
+        round_trip_p99_microseconds: Some(2_000),
+        loss_per_mille: 30,
+        path_mtu: Some(1_371),
+    };
+    let node = ("us".parse().unwrap(), "node-1".parse().unwrap());
+    let reports = [(node, seen)].into();
+    let report = |device: &DeviceState| tunnels(&desired(), Some(device), &reports, NOW).remove(0);
+    let mut device = device(0);
+
+    assert_eq!(report(&device).probes, Some(seen));
+    assert!(!report(&device).behind_nat, "no packet has come yet");
+    let state = device.peers.get_mut(&PublicKey::from([1; 32])).unwrap();
+    state.endpoint = Some(endpoint());
+    assert!(!report(&device).behind_nat);
+    let state = device.peers.get_mut(&PublicKey::from([1; 32])).unwrap();
+    state.endpoint = Some("203.0.113.7:1024".parse().unwrap());
+    assert!(report(&device).behind_nat);
+}
+
+#[test]
+fn tells_of_the_device_what_there_is() {
+    let private = PrivateKey::generate();
+    let device = DeviceState {
+        private_key: Some(private.clone()),
+        listen_port: 51871,
+        ..DeviceState::default()
+    };
+
+    let report = encryption("wg", Some(&device));
+    assert_eq!(report.public_key, Some(private.public_key().to_base64()));
+    assert_eq!(report.listen_port, Some(51871));
+    assert_eq!(encryption("wg", None).public_key, None);
+    let fresh = encryption("wg", Some(&DeviceState::default()));
+    assert_eq!((fresh.public_key, fresh.listen_port), (None, None));
 }
 
 #[test]
@@ -24,8 +66,8 @@ fn says_what_is_wrong_with_a_device() {
     let private = PrivateKey::generate();
     let mut desired = desired();
     desired.own = Some(OwnNode {
-        address: None,
         public_key: Some(private.public_key()),
+        ..OwnNode::default()
     });
     let problem = |device: &DeviceState| {
         let problem = device_problem("wg", &desired, Ok(device));
@@ -81,6 +123,8 @@ fn desired() -> Desired {
         cluster: "us".parse().unwrap(),
         node: "node-1".parse().unwrap(),
         endpoint: endpoint(),
+        endpoints: vec![endpoint()],
+        successor_of: None,
     };
     Desired {
         peers: [(PublicKey::from([1; 32]), peer)].into(),

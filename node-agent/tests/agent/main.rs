@@ -7,7 +7,11 @@
     reason = "a step of the story that cannot be made fails it"
 )]
 
+mod far_node;
+mod gateways;
 mod plaintext;
+mod probes;
+mod rotation;
 mod store;
 mod traffic;
 mod world;
@@ -133,6 +137,12 @@ fn configures_a_device_that_comes_later(world: &mut World) {
             .contains("10.2.1.0/24 dev cwt")
     });
     assert!(world.ip("address show").contains("10.1.1.1/32"));
+    world.wait_until("the same holds for IPv6", || {
+        let routes = world.ip("-6 route show proto 201");
+        routes.contains("fd00:10:2:1::/64 dev cwt")
+            && routes.contains("unreachable fd00:10:2:1::/64")
+    });
+    assert!(world.ip("-6 address show").contains("fd00:10:1:1::1/128"));
     world.wait_until("the problem is gone", || {
         !world.admin("/v1/status").contains("no tunnels: ")
     });
@@ -142,7 +152,7 @@ fn configures_a_device_that_comes_later(world: &mut World) {
         "{explanation}"
     );
     assert!(
-        explanation.contains(r#""protected":["10.2.1.0/24"]"#),
+        explanation.contains(r#""protected":["10.2.1.0/24","fd00:10:2:1::/64"]"#),
         "{explanation}"
     );
 }
@@ -229,6 +239,7 @@ fn cleans_up(world: &mut World) {
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(!world.bpffs().join("causeway").exists());
     assert_eq!(world.ip("route show proto 201"), "");
+    assert_eq!(world.ip("-6 route show proto 201"), "");
     let error = world
         .inside(|| traffic::connect("10.111.0.10:80"))
         .unwrap_err();
@@ -306,10 +317,13 @@ fn service(backends: &[&str]) -> String {
 }
 
 fn node(cluster: &str, id: u32, name: &str, address: &str, pods: &str, key: &str) -> String {
+    let pods_v6 = pods.trim_end_matches(".0").replace('.', ":");
     format!(
         r#"{{"Name":"{name}","Cluster":"{cluster}","ClusterID":{id},
         "IPAddresses":[{{"Type":"InternalIP","IP":"{address}"}}],
-        "IPv4AllocCIDR":{{"IP":"{pods}","Mask":"////AA=="}},"WireguardPubKey":"{key}"}}"#
+        "IPv4AllocCIDR":{{"IP":"{pods}","Mask":"////AA=="}},
+        "IPv6AllocCIDR":{{"IP":"fd00:{pods_v6}::","Mask":"//////////8AAAAAAAAAAA=="}},
+        "WireguardPubKey":"{key}"}}"#
     )
 }
 

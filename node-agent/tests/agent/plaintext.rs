@@ -2,6 +2,7 @@
 //! keeps it and counting marked packets at the far ends of the underlays.
 
 use std::cell::Cell;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -13,14 +14,17 @@ use rustix::net::{
     sendto, socket_with,
 };
 
+use wireguard::PublicKey;
+
 use crate::world::{self, World};
 use crate::{PEER_KEY, node, publish};
 
 const PEERED: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 7);
+const NEIGHBOR: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 7);
 const UNPEERED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 /// What no far end may ever see on its way to a peer.
-const MARKER: &[u8; 16] = b"causeway-marker!";
+pub(crate) const MARKER: &[u8; 16] = b"causeway-marker!";
 
 /// Follows them on a way that is open to it.
 const LAST: &[u8; 16] = b"causeway-the-end";
@@ -63,15 +67,16 @@ fn never_lets_plaintext_out_whatever_dies() {
 
     world.start_device_without_key();
     has_its_tunnel(&world);
-    assert!(world.admin("/v1/status").contains("has no private key"));
-    sealed(&world, &capture, "the device has no key");
-    world.give_key();
-    world.wait_until("the key is seen", || {
-        !world.admin("/v1/status").contains("has no private key")
+    sealed(&world, &capture, "the device was made anew");
+    world.wait_until("the device gets the key that it had", || {
+        world.public_key() == Some(world.device_key())
     });
 
     gives_up_what_is_peered_no_more(&world, &capture);
     filters_what_is_led_around(&world, &capture);
+
+    goes_through_a_gateway_and_back(&world, &capture);
+    encrypts_between_nodes_and_not_any_more(&mut world, &capture);
 
     world.kill_agent();
     sealed(&world, &capture, "the agent was killed");
@@ -89,6 +94,7 @@ fn never_lets_plaintext_out_whatever_dies() {
     assert!(ready.contains(r#""ready":false"#), "{ready}");
 
     assert!(world.terminate_agent().success());
+    let remembered = fs::read(world.state().join("prefixes.json")).unwrap();
     let (status, stderr) = world.run_agent(&["--cleanup"]);
     assert!(status.success(), "{stderr}");
     assert_eq!(
@@ -96,6 +102,14 @@ fn never_lets_plaintext_out_whatever_dies() {
         [PACKETS; 2],
         "nobody guards any more"
     );
+
+    // As after a reboot: the kernel knows nothing, and the disk knows everything.
+    fs::write(world.state().join("prefixes.json"), remembered).unwrap();
+    world.start_agent_unready();
+    world.wait_until("the guard stands", || {
+        world.ip("route show").contains("unreachable 10.2.1.0/24")
+    });
+    sealed(&world, &capture, "the mesh was not read since the reboot");
 }
 
 fn gives_up_what_is_peered_no_more(world: &World, capture: &Capture) {
@@ -124,6 +138,75 @@ fn filters_what_is_led_around(world: &World, capture: &Capture) {
     for pod in [PEERED, UNPEERED] {
         world.ip(&format!("route delete {pod}/32"));
     }
+}
+
+fn goes_through_a_gateway_and_back(world: &World, capture: &Capture) {
+    let peer: PublicKey = PEER_KEY.parse().unwrap();
+    let gateways = [
+        ("node-2", "192.0.2.12", "10.1.2.0", PublicKey::from([2; 32])),
+        ("node-3", "192.0.2.13", "10.1.3.0", PublicKey::from([3; 32])),
+    ];
+    let announce = |it: &(&str, &str, &str, PublicKey), is_gateway: bool| {
+        let (name, address, pods, key) = it;
+        let mut value = node("eu", 1, name, address, pods, &key.to_base64());
+        value.truncate(value.len() - 1);
+        value.push_str(&format!(
+            r#","Annotations":{{"causeway.io/gateway":"{is_gateway}"}}}}"#
+        ));
+        let key = format!("cilium/state/nodes/v1/eu/{name}");
+        world.store.put(&key, &value);
+    };
+    let carrier = || world.carrier("10.2.1.0/24");
+    assert_eq!(carrier(), Some(peer));
+
+    announce(&gateways[0], true);
+    announce(&gateways[1], true);
+    world.wait_until("a gateway carries it", || {
+        let carrier = carrier();
+        gateways.iter().any(|it| Some(it.3) == carrier) && world.carrier("10.1.3.0/24").is_some()
+    });
+    sealed(world, capture, "a gateway of the own cluster carries it");
+
+    let first = carrier();
+    for gateway in &gateways {
+        announce(gateway, Some(gateway.3) != first);
+    }
+    world.wait_until("the other gateway carries it", || {
+        carrier() != first && gateways.iter().any(|it| Some(it.3) == carrier())
+    });
+    sealed(world, capture, "the other gateway carries it");
+
+    for gateway in &gateways {
+        announce(gateway, false);
+    }
+    world.wait_until("there are no gateways any more", || carrier() == Some(peer));
+    sealed(world, capture, "there are no gateways any more");
+}
+
+fn encrypts_between_nodes_and_not_any_more(world: &mut World, capture: &Capture) {
+    assert_eq!(
+        attack(world, capture, NEIGHBOR),
+        [PACKETS; 2],
+        "what goes to the own cluster is as it is"
+    );
+
+    world.kill_agent();
+    world.agent_arguments = ["--encrypt", "nodes"].map(str::to_owned).into();
+    world.start_agent();
+    world.wait_until("there is a tunnel to the neighbor", || {
+        world.carrier("10.1.2.0/24") == Some(PublicKey::from([2; 32]))
+            && world.ip("route show").contains("10.1.2.0/24 dev cwt")
+    });
+    assert_eq!(attack(world, capture, NEIGHBOR), [0; 2]);
+    sealed(world, capture, "everything is encrypted");
+
+    world.kill_agent();
+    world.agent_arguments.clear();
+    world.start_agent();
+    world.wait_until("the neighbor is reached as it is", || {
+        attack(world, capture, NEIGHBOR) == [PACKETS; 2]
+    });
+    sealed(world, capture, "the own cluster is not encrypted any more");
 }
 
 /// Everything that the agent restores on a device that was started anew.
@@ -203,17 +286,17 @@ fn with_options(destination: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Sees every frame that arrives at a far end.
-struct Capture(OwnedFd);
+pub(crate) struct Capture(OwnedFd);
 
 /// Frames by what is in them.
 #[derive(Default)]
-struct Seen {
-    marked: usize,
+pub(crate) struct Seen {
+    pub(crate) marked: usize,
     last: usize,
 }
 
 impl Capture {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let far = world.far();
         thread::scope(|scope| {
             let opened = scope.spawn(|| {
@@ -229,7 +312,7 @@ impl Capture {
     }
 
     /// How many frames have arrived since the last time.
-    fn count(&self) -> Seen {
+    pub(crate) fn count(&self) -> Seen {
         let mut seen = Seen::default();
         let mut frame = [0; 2048];
         loop {

@@ -3,25 +3,30 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, id};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
-use wireguard::device::Device;
 use wireguard::uapi::{Interface, SOCKET_DIRECTORY, Setting, Update};
 use wireguard::{PrivateKey, PublicKey};
 
 use crate::store::StoreThread;
 
-/// Far beyond what anything here takes: a hang, not a measurement.
-const HANG: Duration = Duration::from_secs(30);
+mod device;
+mod ground;
+
+pub(crate) use device::{FarDevice, serve_device, spawn_device};
+
+use ground::{Ground, run};
+
+/// Far beyond what anything here takes, which is at most a change of keys with its 30 s of overlap: a
+/// hang, not a measurement.
+const HANG: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct World {
@@ -30,6 +35,8 @@ pub(crate) struct World {
     device: Option<Child>,
     device_key: PrivateKey,
     interface: String,
+    /// What the agent is told beyond what it always is.
+    pub(crate) agent_arguments: Vec<String>,
     directory: TempDir,
     ground: Ground,
     _alone: MutexGuard<'static, ()>,
@@ -37,9 +44,6 @@ pub(crate) struct World {
 
 /// The whole process moves into a world's cgroup, so there is one world at a time.
 static ALONE: Mutex<()> = Mutex::new(());
-
-/// In a process that serves a device for a test: which one.
-const DEVICE_VARIABLE: &str = "CAUSEWAY_TEST_DEVICE";
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -58,6 +62,7 @@ impl World {
             device: None,
             device_key: PrivateKey::generate(),
             interface: format!("cwt{}", id()),
+            agent_arguments: Vec::new(),
             directory,
             ground,
             _alone: alone,
@@ -70,6 +75,11 @@ impl World {
 
     pub(crate) fn bpffs(&self) -> &Path {
         self.ground.bpffs.path()
+    }
+
+    /// Where the agent keeps its files.
+    pub(crate) fn state(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn device_key(&self) -> PublicKey {
@@ -147,8 +157,13 @@ impl World {
             .arg(self.directory.path().join("etcd.yaml"))
             .arg("--cgroup")
             .arg(&self.ground.cgroup)
+            .arg("--state-dir")
+            .arg(self.directory.path())
+            .arg("--wireguard-key")
+            .arg(self.directory.path().join("wireguard.key"))
             .arg("--bpffs")
             .arg(self.bpffs())
+            .args(&self.agent_arguments)
             .args(arguments);
         command
     }
@@ -161,17 +176,37 @@ impl World {
 
     /// Starts a device in a process of its own, as a supervisor does, and returns once it answers.
     pub(crate) fn start_device_without_key(&mut self) {
-        let child = Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.namespace()))
-            .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "serves_a_device_for_another_test"])
-            .env(DEVICE_VARIABLE, &self.interface)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.device = Some(child);
+        self.device = Some(spawn_device(self.namespace(), &self.interface));
         let interface = Interface::open(&self.interface);
         self.wait_until("the device answers", || interface.get().is_ok());
+    }
+
+    /// A device at the far end of the first underlay, with an address on each side of it; the inner one
+    /// is in the pod's namespace.
+    pub(crate) fn start_far_device(&self, outer: &str, inner: &str) -> FarDevice {
+        let far = self.far();
+        // What comes out of the tunnel is elsewhere, so that a capture of the underlay does not see it.
+        let inside = self.pod();
+        let ip = |namespace: &str, line: &str| {
+            let words = line.split(' ');
+            run(Command::new("ip").args(["-netns", namespace]).args(words))
+        };
+        ip(&far, &format!("address add {outer} dev far0"));
+        let interface = format!("cwf{}", id());
+        let device = FarDevice {
+            process: spawn_device(&far, &interface),
+            interface: Interface::open(&interface),
+            name: interface,
+        };
+        self.wait_until("the far device answers", || device.interface.get().is_ok());
+        ip(&far, &format!("link set {} netns {inside}", device.name));
+        ip(&inside, &format!("address add {inner} dev {}", device.name));
+        ip(&inside, &format!("link set {} up", device.name));
+        ip(
+            &inside,
+            &format!("route add 10.1.1.0/24 dev {}", device.name),
+        );
+        device
     }
 
     pub(crate) fn give_key(&self) {
@@ -206,8 +241,19 @@ impl World {
         state
             .peers
             .values()
-            .filter(|it| it.allowed_ips.len() == 1)
+            .filter(|it| it.allowed_ips.len() == 2)
             .count()
+    }
+
+    /// The key that the device has.
+    pub(crate) fn public_key(&self) -> Option<PublicKey> {
+        let state = Interface::open(&self.interface).get();
+        state.ok()?.public_key()
+    }
+
+    /// The peer of the device whose tunnel takes what goes to `prefix`.
+    pub(crate) fn carrier(&self, prefix: &str) -> Option<PublicKey> {
+        carrier(&Interface::open(&self.interface), prefix)
     }
 
     pub(crate) fn interface(&self) -> &str {
@@ -235,11 +281,20 @@ impl World {
         self.try_admin(path).unwrap()
     }
 
+    /// The body of the agent's answer to `POST path`.
+    pub(crate) fn post(&self, path: &str) -> String {
+        self.exchange("POST", path).unwrap()
+    }
+
     fn try_admin(&self, path: &str) -> Option<String> {
+        self.exchange("GET", path)
+    }
+
+    fn exchange(&self, method: &str, path: &str) -> Option<String> {
         self.inside(|| {
             let mut connection = TcpStream::connect("127.0.0.1:9962").ok()?;
             connection.set_read_timeout(Some(HANG)).ok()?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n");
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: agent\r\n\r\n");
             connection.write_all(request.as_bytes()).ok()?;
             let mut answer = String::new();
             connection.read_to_string(&mut answer).ok()?;
@@ -291,18 +346,13 @@ impl Drop for World {
     }
 }
 
-/// Serves the device that another test wants, until this process is killed.
-pub(crate) fn serve_device() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how a test configures its processes"
-    )]
-    let Ok(interface) = std::env::var(DEVICE_VARIABLE) else {
-        return;
-    };
-    let (end, ended) = sync_channel(1);
-    let _device = Device::start(&interface, Path::new(SOCKET_DIRECTORY), end).unwrap();
-    ended.recv().unwrap();
+/// The peer of a device whose tunnel takes what goes to `prefix`.
+pub(crate) fn carrier(interface: &Interface, prefix: &str) -> Option<PublicKey> {
+    let prefix = prefix.parse().unwrap();
+    let state = interface.get().ok()?;
+    let mut peers = state.peers.iter();
+    let carrier = peers.find(|(_, it)| it.allowed_ips.contains(&prefix));
+    carrier.map(|(key, _)| *key)
 }
 
 /// Moves the calling thread into a network namespace.
@@ -313,145 +363,4 @@ pub(crate) fn enter(namespace: &str) {
         Some(LinkNameSpaceType::Network),
     )
     .unwrap();
-}
-
-/// A network namespace with an underlay, a cgroup that the test is in, and a BPF file system.
-struct Ground {
-    namespace: String,
-    cgroup: PathBuf,
-    home: PathBuf,
-    bpffs: TempDir,
-}
-
-impl Ground {
-    fn new() -> Self {
-        let root = cgroup2_root();
-        let path = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path = path.lines().find_map(|it| it.strip_prefix("0::/")).unwrap();
-        let ground = Self {
-            namespace: format!("cw-agent-{}", id()),
-            cgroup: root.join(format!("cw-test-{}", id())),
-            home: root.join(path),
-            bpffs: TempDir::with_prefix("cw-bpffs").unwrap(),
-        };
-        fs::create_dir(&ground.cgroup).unwrap();
-        join(&ground.cgroup);
-        mount("bpf", ground.bpffs.path(), "bpf", MountFlags::empty(), None).unwrap();
-        ground.build_network();
-        ground
-    }
-
-    fn build_network(&self) {
-        for namespace in [&self.namespace, &self.far(), &self.pod()] {
-            run(Command::new("ip").args(["netns", "add", namespace]));
-        }
-        for line in [
-            "link set lo up",
-            "address add 10.1.1.2/32 dev lo",
-            "address add 10.1.1.3/32 dev lo",
-        ] {
-            self.ip(line);
-        }
-        self.build_underlay();
-        self.build_link("under1", "far1", "192.0.3.11/24");
-        self.ip("neighbor add 192.0.3.1 lladdr 02:00:00:00:00:01 dev under1 nud permanent");
-    }
-
-    fn build_underlay(&self) {
-        self.build_link("under0", "far0", "192.0.2.11/24");
-        self.ip("neighbor add 192.0.2.1 lladdr 02:00:00:00:00:01 dev under0 nud permanent");
-        self.ip("route replace default via 192.0.2.1");
-    }
-
-    fn build_link(&self, near: &str, far: &str, address: &str) {
-        let far_namespace = self.far();
-        self.ip(&format!(
-            "link add {near} type veth peer name {far} netns {far_namespace}"
-        ));
-        self.ip(&format!("address add {address} dev {near}"));
-        self.ip(&format!("link set {near} up"));
-        let arguments = ["-netns", &far_namespace, "link", "set", far, "up"];
-        run(Command::new("ip").args(arguments));
-    }
-
-    /// A pod whose packets the node forwards.
-    fn build_pod(&self) {
-        let pod = self.pod();
-        self.ip(&format!(
-            "link add pod0 type veth peer name eth0 netns {pod}"
-        ));
-        for line in [
-            "address add 10.1.1.254/32 dev pod0",
-            "link set pod0 up",
-            "route add 10.1.1.9/32 dev pod0",
-        ] {
-            self.ip(line);
-        }
-        for line in [
-            "address add 10.1.1.9/24 dev eth0",
-            "link set eth0 up",
-            "route add default via 10.1.1.254",
-        ] {
-            let words = line.split(' ');
-            run(Command::new("ip").args(["-netns", &pod]).args(words));
-        }
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                enter(&self.namespace);
-                fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-            });
-        });
-    }
-
-    /// Where the far ends of the underlays are.
-    fn far(&self) -> String {
-        format!("{}-far", self.namespace)
-    }
-
-    fn pod(&self) -> String {
-        format!("{}-pod", self.namespace)
-    }
-
-    fn ip(&self, arguments: &str) -> String {
-        let words = arguments.split(' ');
-        run(Command::new("ip")
-            .args(["-netns", &self.namespace])
-            .args(words))
-    }
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        let _unmounted = unmount(self.bpffs.path(), UnmountFlags::DETACH);
-        for namespace in [&self.namespace, &self.far(), &self.pod()] {
-            let _deleted = Command::new("ip")
-                .args(["netns", "delete", namespace])
-                .output();
-        }
-        let _left = fs::write(self.home.join("cgroup.procs"), id().to_string());
-        let _removed = fs::remove_dir(&self.cgroup);
-    }
-}
-
-fn join(cgroup: &Path) {
-    fs::write(cgroup.join("cgroup.procs"), id().to_string()).unwrap();
-}
-
-fn cgroup2_root() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mut lines = mounts.lines().map(|it| it.split(' ').collect::<Vec<_>>());
-    let line = lines
-        .find(|it| it[2] == "cgroup2")
-        .expect("cgroup2 must be mounted");
-    line[1].into()
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

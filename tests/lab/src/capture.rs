@@ -21,6 +21,9 @@ const MOST_PACKETS: usize = 200_000;
 /// The kernel's buffer for a capture, in KiB: what a burst fills before tcpdump has its turn.
 const BUFFER_KIB: usize = 32_768;
 
+/// The largest frame, in bytes: the buffer holds as many of them as fit, however small they are.
+const LARGEST_FRAME: usize = 65_535 + 14;
+
 /// How long tcpdump may take to start, or to write down what the kernel has already handed to it: a
 /// hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +51,7 @@ impl Capture {
         let directory = tempfile::tempdir_in(lab.directory().join("outputs"))?;
         let file = file(directory.path());
         let (buffer, count) = (BUFFER_KIB.to_string(), MOST_PACKETS.to_string());
+        let largest = LARGEST_FRAME.to_string();
         let program = Program::new("tcpdump", "tcpdump")
             .arguments([
                 "--immediate-mode",
@@ -58,7 +62,7 @@ impl Capture {
                 "-i",
                 interface,
             ])
-            .arguments(["-B", &*buffer, "-c", &*count, "-w"])
+            .arguments(["-s", &*largest, "-B", &*buffer, "-c", &*count, "-w"])
             .argument(file.display().to_string());
         let mut tcpdump = Process::spawn(place, program, directory.path())?;
 
@@ -70,6 +74,16 @@ impl Capture {
         Ok(Self { tcpdump, directory })
     }
 
+    /// Looks for leaks in everything that crossed before this call.
+    ///
+    /// # Errors
+    ///
+    /// If the capture ended early, or its file cannot be read.
+    pub fn so_far(&mut self, secrets: &Secrets) -> Result<Inspection> {
+        self.catch_up()?;
+        inspect(self.directory.path(), secrets)
+    }
+
     /// Ends the recording. Everything that crossed before this call is in it; of what crosses during
     /// the call, the last packets may be missing.
     ///
@@ -77,12 +91,7 @@ impl Capture {
     ///
     /// If it is not complete: because the kernel has dropped packets, or there were too many.
     pub fn stop(mut self) -> Result<Captured> {
-        self.tcpdump
-            .check()
-            .context("the capture ended early, or had too many packets")?;
-        wait_for("tcpdump to have nothing to read", PATIENCE, || {
-            Ok(self.is_waiting()?.then_some(()))
-        })?;
+        self.catch_up()?;
         self.tcpdump.stop()?;
         let said = fs::read_to_string(self.tcpdump.stderr())?;
         // As in `1 packet captured` or `2 packets captured`.
@@ -96,6 +105,16 @@ impl Capture {
         );
         Ok(Captured {
             directory: self.directory,
+        })
+    }
+
+    /// Waits until what has crossed is in the file.
+    fn catch_up(&mut self) -> Result<()> {
+        self.tcpdump
+            .check()
+            .context("the capture ended early, or had too many packets")?;
+        wait_for("tcpdump to have nothing to read", PATIENCE, || {
+            Ok(self.is_waiting()?.then_some(()))
         })
     }
 
@@ -118,18 +137,22 @@ impl Captured {
     ///
     /// If its file cannot be read.
     pub fn inspect(&self, secrets: &Secrets) -> Result<Inspection> {
-        let path = file(self.directory.path());
-        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mut inspection = Inspection::default();
-        for packet in pcap::Reader::new(BufReader::new(file))? {
-            inspection.add(&packet?, secrets);
-        }
-        ensure!(
-            inspection.packets < MOST_PACKETS,
-            "the capture had too many packets"
-        );
-        Ok(inspection)
+        inspect(self.directory.path(), secrets)
     }
+}
+
+fn inspect(directory: &Path, secrets: &Secrets) -> Result<Inspection> {
+    let path = file(directory);
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut inspection = Inspection::default();
+    for packet in pcap::Reader::new(BufReader::new(file))? {
+        inspection.add(&packet?, secrets);
+    }
+    ensure!(
+        inspection.packets < MOST_PACKETS,
+        "the capture had too many packets"
+    );
+    Ok(inspection)
 }
 
 fn file(directory: &Path) -> PathBuf {

@@ -68,7 +68,7 @@ impl Internet {
         let ports = plan.regions.iter().map(|region| {
             let device = open_device(&region.router())?;
             Ok(Port {
-                prefix: region.underlay,
+                prefixes: [region.underlay, region.pod_range()],
                 device,
                 cut: false,
             })
@@ -184,7 +184,8 @@ fn open_device(router: &Place) -> Result<SyncDevice> {
 
 /// Where the internet meets a region's router.
 struct Port {
-    prefix: Ipv4Net,
+    /// What it leads to: the region's hosts, and its pods if a router is told to go that way.
+    prefixes: [Ipv4Net; 2],
     device: SyncDevice,
     cut: bool,
 }
@@ -307,7 +308,7 @@ impl Carrier {
         let address = Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?);
         self.ports
             .iter()
-            .position(|it| it.prefix.contains(&address))
+            .position(|it| it.prefixes.iter().any(|prefix| prefix.contains(&address)))
     }
 
     /// Hands every packet that has arrived to its router.

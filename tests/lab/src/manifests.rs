@@ -39,14 +39,22 @@ metadata:
     )
 }
 
-/// A node, with the public key of its WireGuard device in base64, and where it is: latitude and
-/// longitude in degrees.
-pub fn node(region: &Region, node: u8, public_key: &str, location: (f64, f64)) -> String {
+/// A node, with further annotations, and where it is: latitude and longitude in degrees.
+pub fn node(
+    region: &Region,
+    node: u8,
+    annotations: &[(&str, &str)],
+    location: (f64, f64),
+) -> String {
     let name = region.node_name(node);
     let region_name = &region.name;
     let (address, pods) = (region.node_address(node), region.pod_cidr(node));
     let gateway = region.pod_gateway(node);
     let (latitude, longitude) = location;
+    let annotations = annotations.iter().fold(String::new(), |mut lines, it| {
+        let _infallible = write!(lines, "\n    {}: \"{}\"", it.0, it.1);
+        lines
+    });
     format!(
         "\
 apiVersion: v1
@@ -59,8 +67,7 @@ metadata:
     topology.kubernetes.io/zone: {region_name}-{node}
   annotations:
     causeway.io/location: \"{latitude},{longitude}\"
-    network.cilium.io/ipv4-cilium-host: {gateway}
-    network.cilium.io/wg-pub-key: {public_key}
+    network.cilium.io/ipv4-cilium-host: {gateway}{annotations}
 spec:
   podCIDR: {pods}
   podCIDRs:

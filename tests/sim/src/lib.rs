@@ -10,12 +10,13 @@ mod input;
 mod process;
 mod server;
 mod shown;
+mod signal;
 mod site;
 mod wire;
 mod world;
 
 pub use wire::Defect;
-pub use world::{Broken, Report, run};
+pub use world::{Broken, Report, part, run};
 
 /// Virtual milliseconds since the start of the simulation.
 type Millis = u64;

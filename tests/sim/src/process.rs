@@ -9,6 +9,7 @@ use clustermesh_apiserver::model::{Effect, Input, Model, Part, Write};
 use clustermesh_apiserver::moment::Moment;
 use clustermesh_apiserver::publish::{Cluster, Remembered};
 use clustermesh_apiserver::remember;
+use clustermesh_apiserver::reports;
 use kvstore::config::EtcdConfig;
 use kvstore::follower::{Change, Update};
 use kvstore::store::{Store, Way};
@@ -30,6 +31,7 @@ pub(crate) struct Process {
     model: Model,
     hands: Hands,
     heard: mpsc::Receiver<Heard>,
+    agents: mpsc::Receiver<Update>,
     /// To the store, if that is elsewhere.
     own_wire: Option<Wire>,
     wires: BTreeMap<ClusterName, Wire>,
@@ -101,6 +103,7 @@ impl Process {
             model: Model::new(cluster, input::moment(now, site.skew)),
             hands,
             heard,
+            agents: reports::spawn(store.clone()),
             own_wire,
             wires,
             cluster_ids: BTreeMap::new(),
@@ -194,6 +197,21 @@ impl Process {
         if self.next_tick <= time {
             self.next_tick = time + TICK;
             self.apply(Input::Tick, now, check).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what its agents have written, once it knows what they wrote before.
+    pub(crate) async fn hear_agents(
+        &mut self,
+        now: Moment,
+        check: &mut Check,
+    ) -> Result<(), Fault> {
+        if self.remembered.is_some() {
+            return Ok(());
+        }
+        while let Ok(update) = self.agents.try_recv() {
+            self.apply(Input::Agents(update), now, check).await?;
         }
         Ok(())
     }
@@ -308,7 +326,8 @@ impl Process {
 fn remote_of(input: &Input) -> Option<&ClusterName> {
     match input {
         Input::Said { remote, .. } => Some(remote),
-        Input::Configured(_)
+        Input::Agents(_)
+        | Input::Configured(_)
         | Input::Objects(_)
         | Input::Pulse { .. }
         | Input::Remembered(_)

@@ -43,6 +43,11 @@ impl Server {
         let _ = self.client().await.compact(revision, None).await;
     }
 
+    pub(crate) async fn put(&self, key: &str, value: Vec<u8>) {
+        let put = self.client().await.put(key, value, None).await;
+        put.expect("a local store answers");
+    }
+
     /// Ends some lease, as an administrator may; false if there is none.
     pub(crate) async fn revoke(&self, choice: usize) -> bool {
         let mut client = self.client().await;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use topology::health::Health;
 use topology::id::ClusterName;
+use topology::record::{ClusterReach, Key, PeerState, Reach, Record};
 
 use crate::Millis;
 use crate::check::{Check, Fault};
@@ -129,6 +131,33 @@ impl Site {
         self.forgiven_until = now + FORGIVENESS;
     }
 
+    /// What its agents are told of another cluster.
+    pub(crate) fn told_of(&self, other: &ClusterName) -> Option<PeerState> {
+        let key = Key::Peer(other.clone());
+        let table = self.shown.table(&key.published());
+        let record = Record::decode(&key, table.values().next()?, None);
+        let Ok(Record::Peer(state)) = record else {
+            return None;
+        };
+        Some(state)
+    }
+
+    /// One of its nodes, which has tunnels there alone, says what it sees of the other cluster.
+    pub(crate) async fn report(&self, node: u8, other: &ClusterName, health: Health) {
+        let reach = ClusterReach {
+            health,
+            since_unix_milliseconds: 1,
+            round_trip_microseconds: Some(900),
+            loss_per_mille: 0,
+            path_mtu: None,
+        };
+        let node = format!("n{node}-{other}").parse().expect("a name");
+        let key = Key::Reach(self.name(), node).published();
+        let clusters = [(other.clone(), reach)].into();
+        let value = Record::Reach(Reach { clusters }).encode();
+        self.server.put(&key, value).await;
+    }
+
     pub(crate) async fn tell_objects(
         &mut self,
         now: Millis,
@@ -186,6 +215,7 @@ impl Site {
             return Ok(());
         };
         process.hear_memory(&self.truth, moment, check).await?;
+        process.hear_agents(moment, check).await?;
         process.tick(now, moment, check).await?;
         let heard = process.hear(neighbours, is_repeated, moment, check);
         heard.await

@@ -11,7 +11,7 @@ use kvstore::server::Local;
 use kvstore::store::{Loss, Way};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -19,6 +19,8 @@ use tonic::body::Body;
 use tonic::codegen::http;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
+
+use crate::signal::Signal;
 
 /// What the way to a store is like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +44,7 @@ pub enum Defect {
 /// Dropping it ends all connections, as the death of the process does.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    state: watch::Sender<State>,
+    state: Signal<State>,
     rng: SharedRng,
     defect: Option<Defect>,
 }
@@ -77,7 +79,7 @@ impl Wire {
             era: 0,
         };
         Self {
-            state: watch::Sender::new(state),
+            state: Signal::new(state),
             rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
             defect,
         }
@@ -85,7 +87,7 @@ impl Wire {
 
     /// Where it leads from now on, and what it is like.
     pub(crate) fn set(&self, link: Link, server: Option<(u64, Local)>) {
-        self.state.send_if_modified(|state| {
+        self.state.change(|state| {
             let life = |it: &Option<(u64, Local)>| it.as_ref().map(|it| it.0);
             let is_other = life(&state.server) != life(&server);
             let is_changed = is_other || state.link != link;
@@ -99,20 +101,26 @@ impl Wire {
     }
 
     pub(crate) fn way(&self) -> Way {
-        let (state, rng) = (self.state.subscribe(), Arc::clone(&self.rng));
+        let (state, rng) = (self.state.clone(), Arc::clone(&self.rng));
         let defect = self.defect;
         Way::new(move || Box::pin(dial(state.clone(), Arc::clone(&rng), defect)))
     }
 }
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}
+
 async fn dial(
-    mut state: watch::Receiver<State>,
+    state: Signal<State>,
     rng: SharedRng,
     defect: Option<Defect>,
 ) -> Result<Channel, Loss> {
     sleep(pause(&mut fork(&rng))).await;
     let found = state.wait_for(|it| it.link != Link::Silent).await;
-    let found = found.map(|it| it.clone()).map_err(|_| refused())?;
+    let found = found.ok_or_else(refused)?;
     let (Link::Up, Some((_, server))) = (found.link, found.server) else {
         return Err(refused());
     };
@@ -130,7 +138,7 @@ async fn dial(
 /// Both ends of what carries messages. Each of its streams has a chance of its own, so that it makes
 /// no difference which of them runs first.
 struct Connection {
-    state: watch::Receiver<State>,
+    state: Signal<State>,
     rng: SmallRng,
     era: u64,
     defect: Option<Defect>,
@@ -209,8 +217,8 @@ impl Connection {
         let era = self.era;
         let moving = |it: &State| it.era != era || it.link != Link::Silent;
         match self.state.wait_for(moving).await {
-            Ok(state) if state.era == era => Ok(()),
-            Ok(_) | Err(_) => Err(reset()),
+            Some(state) if state.era == era => Ok(()),
+            Some(_) | None => Err(reset()),
         }
     }
 
@@ -223,8 +231,8 @@ impl Connection {
     }
 }
 
-async fn ended(mut state: watch::Receiver<State>, era: u64) {
-    // An error says that the process is gone, which is an end too.
+async fn ended(state: Signal<State>, era: u64) {
+    // Without a state the process is gone, which is an end too.
     let _ = state.wait_for(|it| it.era != era).await;
 }
 

@@ -11,16 +11,19 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use topology::health::Health;
 use topology::id::ClusterName;
 
 use crate::Millis;
-use crate::check::{Check, Fault, backends, compare};
-use crate::input::address;
+use crate::check::{Check, Fault, compare};
 use crate::process::Surroundings;
 use crate::server::Audience;
 use crate::shown::Seen;
 use crate::site::{Neighbours, Site, name};
 use crate::wire::{Defect, Link};
+
+mod agreement;
+mod partition;
 
 /// How long a mesh may take to agree once nothing disturbs it: a clock that was set back an hour must
 /// not prolong it.
@@ -73,6 +76,24 @@ impl fmt::Display for Broken {
 ///
 /// If it was wrong at any time, or did not come to agree.
 pub fn run(seed: u64, defect: Option<Defect>) -> Result<Report, Broken> {
+    simulate(seed, defect, async |world| world.live().await)
+}
+
+/// Runs the mesh of `seed` until it agrees, and then first without the ways between API servers, and
+/// then without the ways between pods.
+///
+/// # Errors
+///
+/// If anybody counted as lost without need, or too late.
+pub fn part(seed: u64) -> Result<Report, Broken> {
+    simulate(seed, None, async |world| world.fall_apart().await)
+}
+
+fn simulate(
+    seed: u64,
+    defect: Option<Defect>,
+    story: impl AsyncFnOnce(&mut World) -> Result<(), Fault>,
+) -> Result<Report, Broken> {
     chance::repeat(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -81,7 +102,7 @@ pub fn run(seed: u64, defect: Option<Defect>) -> Result<Report, Broken> {
         .expect("a runtime without sockets needs nothing");
     runtime.block_on(async {
         let mut world = World::new(seed, defect);
-        match world.live().await {
+        match story(&mut world).await {
             Ok(()) => Ok(Report {
                 virtual_milliseconds: world.now,
                 digest: world.digest.finish(),
@@ -154,6 +175,11 @@ impl World {
             self.step().await?;
         }
         self.make_peace().await?;
+        self.come_to_agree().await
+    }
+
+    /// Runs until all have agreed for a while.
+    async fn come_to_agree(&mut self) -> Result<(), Fault> {
         let deadline = self.now + BOUND;
         let mut agreed_since = None;
         loop {
@@ -218,7 +244,8 @@ impl World {
         self.history
             .push(format!("{} ms: event {event} at c{index}", self.now));
         match event {
-            0..35 => self.change_truth(index).await?,
+            0..30 => self.change_truth(index).await?,
+            30..35 => self.report(index).await,
             35..60 => {
                 let other = self.rng.random_range(0..self.sites.len());
                 let links = [Link::Up, Link::Up, Link::Silent, Link::Refused];
@@ -252,6 +279,18 @@ impl World {
             }
         }
         site.tell_objects(self.now, &mut self.check).await
+    }
+
+    /// What agents say moves traffic, and no record.
+    async fn report(&mut self, index: usize) {
+        let health = [Health::Healthy, Health::Unhealthy, Health::Unknown];
+        let health = health[self.rng.random_range(0..health.len())];
+        let (node, other) = (
+            self.rng.random_range(0..3),
+            self.rng.random_range(0..self.sites.len()),
+        );
+        let other = self.sites[other].name();
+        self.sites[index].report(node, &other, health).await;
     }
 
     async fn kill(&mut self, index: usize) -> Result<(), Fault> {
@@ -339,29 +378,6 @@ impl World {
             }
             site.tell_remotes(self.now, &mut self.check).await?;
             self.start(index).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether every store shows what is true of every cluster.
-    fn agree(&self) -> Result<(), Fault> {
-        for site in &self.sites {
-            let others = self.sites.iter().filter(|it| it.index != site.index);
-            let prefix = format!("cilium/state/services/v1/{}/", name(site.index));
-            let published = backends(&site.shown.table(&prefix));
-            let truth = site.truth.iter().flat_map(|(service, backends)| {
-                let address = |it: &u8| address(site.index, *service, *it);
-                backends
-                    .iter()
-                    .map(move |it| (format!("s{service}"), address(it), site.id))
-            });
-            if published != truth.collect() {
-                return Err(format!("c{} does not publish what is true", site.index));
-            }
-            for other in others {
-                compare(site.index, &site.shown, &other.shown)
-                    .map_err(|fault| format!("in c{}: {fault}", other.index))?;
-            }
         }
         Ok(())
     }

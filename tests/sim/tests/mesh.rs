@@ -12,6 +12,8 @@ use sim::Defect;
 /// Some seconds.
 const SEEDS: u64 = 200;
 
+const PARTITION_SEEDS: u64 = 40;
+
 /// Under which a defect shows itself at the latest.
 const DEFECT_SEEDS: u64 = 40;
 
@@ -26,6 +28,15 @@ fn every_mesh_stays_true_through_its_troubles_and_agrees_after_them() {
     for seed in seeds {
         if let Err(broken) = sim::run(seed, None) {
             panic!("{broken}\nCAUSEWAY_SIM_SEED={seed} runs it alone");
+        }
+    }
+}
+
+#[test]
+fn what_pods_reach_decides_when_api_servers_or_pods_are_apart() {
+    for seed in 0..PARTITION_SEEDS {
+        if let Err(broken) = sim::part(seed) {
+            panic!("{broken}");
         }
     }
 }

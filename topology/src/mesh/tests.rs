@@ -46,6 +46,24 @@ fn deletes_at_once_what_the_store_deletes() {
 }
 
 #[test]
+fn keeps_the_key_of_a_node_that_names_none_for_a_while() {
+    let mut mesh = Mesh::new("eu".parse().unwrap());
+    let at = ("us".parse().unwrap(), "node-1".parse().unwrap());
+    let mut tell = |key: &str| {
+        let node = format!(
+            r#"{{"Name":"node-1","Cluster":"us","ClusterID":2,"WireguardPubKey":"{key}"}}"#
+        );
+        put(&mut mesh, "cilium/cache/nodes/v1/us/node-1", &node);
+        mesh.nodes()[&at].wireguard_public_key.clone()
+    };
+
+    assert_eq!(
+        ["", "one", "", "two"].map(&mut tell),
+        ["", "one", "one", "two"]
+    );
+}
+
+#[test]
 fn takes_the_nearest_nodes_round_trip_and_forgets_a_node_that_left() {
     let mut mesh = Mesh::new("eu".parse().unwrap());
     let us = "us".parse().unwrap();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::health::Health;
@@ -49,4 +51,52 @@ pub struct TunnelEnd {
     /// Where the node may be reached, the likeliest first.
     #[serde(default)]
     pub endpoints: Vec<SocketAddr>,
+}
+
+/// More addresses than a node has ways to be reached.
+const ENDPOINTS_MAX: usize = 16;
+
+impl TunnelEnd {
+    /// Why nobody should be told of it, if so.
+    pub fn problem(&self) -> Option<String> {
+        let is_key = |text: &str| {
+            let bytes = BASE64.decode(text);
+            bytes.is_ok_and(|it| it.len() == 32)
+        };
+        let keys = [Some(&self.public_key), self.next_public_key.as_ref()];
+        if !keys.into_iter().flatten().all(|it| is_key(it)) {
+            return Some("a public key must be 32 bytes in base64".to_owned());
+        }
+        let endpoints = self.endpoints.len();
+        (ENDPOINTS_MAX < endpoints)
+            .then(|| format!("{endpoints} endpoints are more than {ENDPOINTS_MAX}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_keys_when_it_sees_them() {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let end = |public_key: &str, next: Option<&str>, endpoints| TunnelEnd {
+            public_key: public_key.to_owned(),
+            next_public_key: next.map(str::to_owned),
+            endpoints: vec!["192.0.2.1:51871".parse().unwrap(); endpoints],
+        };
+
+        assert_eq!(end(key, None, 0).problem(), None);
+        assert_eq!(end(key, Some(key), ENDPOINTS_MAX).problem(), None);
+        for bad in [
+            "",
+            "key",
+            &key[4..],
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        ] {
+            assert!(end(bad, None, 0).problem().is_some(), "{bad}");
+            assert!(end(key, Some(bad), 0).problem().is_some(), "{bad}");
+        }
+        assert!(end(key, None, ENDPOINTS_MAX + 1).problem().is_some());
+    }
 }

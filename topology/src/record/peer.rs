@@ -9,7 +9,8 @@ pub struct PeerState {
     pub connected: bool,
     /// When it became so, in milliseconds since 1970.
     pub since_unix_milliseconds: u64,
-    /// Why it is not connected, for people; empty while it is.
+    /// For people: why it is not connected, or why it is although its API server does not answer.
+    /// Else empty.
     #[serde(default)]
     pub reason: String,
 }

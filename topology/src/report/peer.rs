@@ -14,6 +14,8 @@ use crate::record::ClusterConfig;
 #[serde(rename_all = "camelCase")]
 pub struct PeerReport {
     pub cluster: ClusterReport,
+    #[serde(default)]
+    pub liveness: LivenessReport,
     /// The URLs that its configuration file names.
     pub endpoints: Vec<String>,
     pub link: LinkReport,
@@ -31,6 +33,31 @@ pub struct PeerReport {
     /// `None` while it changes no faster than its contract permits.
     #[serde(default)]
     pub throttle: Option<ThrottleReport>,
+}
+
+/// What decides whether the remote cluster counts as connected, and what the own cluster's nodes see
+/// of it through their tunnels.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LivenessReport {
+    pub decided_by: Witness,
+    /// Nodes that have tunnels there, and say so.
+    pub nodes_reporting: usize,
+    pub nodes_reaching: usize,
+    /// The others have yet to find out.
+    pub nodes_not_reaching: usize,
+}
+
+/// Who knows whether a remote cluster is alive.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Witness {
+    /// The probes through the tunnels of the own cluster's nodes.
+    #[serde(rename = "data plane")]
+    DataPlane,
+    /// The remote cluster's etcd, which answers or does not.
+    #[default]
+    #[serde(rename = "etcd")]
+    Etcd,
 }
 
 /// The connection to the remote cluster's etcd.

@@ -1,4 +1,6 @@
+use crate::health::Health;
 use crate::mesh::Event;
+use crate::record::{ClusterReach, Reach};
 
 use super::*;
 
@@ -9,7 +11,12 @@ fn prefers_local_backends() {
 
 #[test]
 fn moves_to_the_nearest_remote_cluster_when_the_own_has_none() {
-    check("local", "us ap", "", "us: Nearest(Some(Kilometers(6549)))");
+    check(
+        "local",
+        "us ap",
+        "",
+        "us: Nearest(Some(Kilometers(Kilometers(6549))))",
+    );
 }
 
 #[test]
@@ -18,7 +25,7 @@ fn passes_over_a_lost_cluster() {
         "local",
         "us ap",
         "us",
-        "ap: Nearest(Some(Kilometers(10258)))",
+        "ap: Nearest(Some(Kilometers(Kilometers(10258))))",
     );
     check("none", "eu us ap", "us", "ap eu: Merged");
 }
@@ -42,7 +49,7 @@ fn prefers_the_nearest_remote_cluster_if_told_so() {
         "remote",
         "eu us ap",
         "us ap",
-        "eu: Nearest(Some(Kilometers(0)))",
+        "eu: Nearest(Some(Kilometers(Kilometers(0))))",
     );
 }
 
@@ -75,6 +82,112 @@ fn says_why_the_others_were_passed_over() {
     assert_eq!(
         selection.passed_over[0].backend.address,
         "10.2.1.5:8080".parse().unwrap()
+    );
+}
+
+#[test]
+fn passes_over_a_cluster_that_is_out_of_reach_but_never_all() {
+    let reach = [
+        ("us", Health::Unhealthy, None),
+        ("ap", Health::Healthy, None),
+    ];
+    let nearest = "ap: Nearest(Some(Kilometers(Kilometers(10258))))";
+    check_seen("local", "us ap", &reach, nearest);
+    check_seen("none", "eu us ap", &reach, "ap eu: Merged");
+    check_seen("local", "us", &reach, "us: AllLost");
+
+    let selection = select_seen("none", "eu us ap", &reach);
+    let because = selection.passed_over.iter().map(|it| it.because);
+    assert_eq!(because.collect::<Vec<_>>(), [Because::Unreachable]);
+}
+
+#[test]
+fn says_lost_of_a_cluster_that_is_both_lost_and_out_of_reach() {
+    let mut mesh = mesh("eu us", "us");
+    mesh.see(reach(&[("us", Health::Unhealthy, None)]));
+
+    let selection = backends(&mesh, &name(), &service("none", true), "http");
+
+    assert_eq!(selection.passed_over[0].because, Because::Lost);
+}
+
+#[test]
+fn believes_other_nodes_where_this_one_has_not_probed() {
+    let mut mesh = mesh("eu us", "");
+    let us: &ClusterName = &"us".parse().unwrap();
+    let tell = |mesh: &mut Mesh, node: &str, health| {
+        let value = serde_json::to_string(&reach(&[("us", health, None)])).unwrap();
+        let key = format!("causeway/agents/reach/v1/eu/{node}");
+        put(mesh, &key, &value);
+    };
+
+    assert!(mesh.is_reachable(us), "nobody knows");
+    tell(&mut mesh, "a", Health::Unhealthy);
+    assert!(!mesh.is_reachable(us));
+    tell(&mut mesh, "b", Health::Unknown);
+    assert!(mesh.is_reachable(us), "one is enough");
+    mesh.see(reach(&[("us", Health::Unhealthy, None)]));
+    assert!(!mesh.is_reachable(us), "the own view counts first");
+}
+
+#[test]
+fn goes_by_round_trips_where_all_in_question_are_measured() {
+    let near = Some(40_000);
+    let far = Some(90_000);
+    check_seen(
+        "local",
+        "us ap",
+        &[("us", Health::Healthy, far), ("ap", Health::Healthy, near)],
+        "ap: Nearest(Some(RoundTrip(RoundTrip { microseconds: 40000 })))",
+    );
+    check_seen(
+        "local",
+        "us ap",
+        &[("us", Health::Healthy, far), ("ap", Health::Healthy, None)],
+        "us: Nearest(Some(Kilometers(Kilometers(6549))))",
+    );
+    let equal = [
+        ("us", Health::Healthy, Some(40_900)),
+        ("ap", Health::Healthy, near),
+    ];
+    let selection = select_seen("remote", "eu us ap", &equal);
+    assert_eq!(text(&selection), "ap us: Preferred(Remote)");
+}
+
+#[test]
+fn steps_of_round_trips_are_a_millisecond_or_a_tenth_wide() {
+    let step = |microseconds| RoundTrip { microseconds }.step();
+
+    assert_eq!(step(0), step(999));
+    assert_eq!(step(999) + 1, step(1_000));
+    assert_eq!(step(10_000), step(10_999));
+    assert_eq!(step(10_999) + 1, step(11_000));
+    assert!(step(100_000) < step(115_000));
+    assert!(step(u32::MAX) < 200);
+    assert!((0..300_000).is_sorted_by_key(step));
+}
+
+#[test]
+fn tells_distances_as_numbers_and_round_trips_by_name() {
+    let json = |it: Reason| serde_json::to_string(&it).unwrap();
+    let kilometers = Reason::Nearest(Some(Distance::Kilometers(Kilometers(6549))));
+    let microseconds = 12_345;
+    let measured = Reason::Nearest(Some(Distance::RoundTrip(RoundTrip { microseconds })));
+
+    assert_eq!(json(kilometers), r#"{"nearest":6549}"#);
+    assert_eq!(
+        json(measured),
+        r#"{"nearest":{"roundTripMicroseconds":12345}}"#
+    );
+    for reason in [kilometers, measured] {
+        assert_eq!(
+            serde_json::from_str::<Reason>(&json(reason)).unwrap(),
+            reason
+        );
+    }
+    assert_eq!(
+        measured.to_string(),
+        "nearest of the other clusters, 12.3 ms"
     );
 }
 
@@ -125,6 +238,37 @@ fn check(affinity: &str, offering: &str, lost: &str, expected: &str) {
     let service = service(affinity, offering.contains("eu"));
 
     assert_eq!(text(&backends(&mesh, &name(), &service, "http")), expected);
+}
+
+#[track_caller]
+fn check_seen(affinity: &str, offering: &str, seen: &[Seen], expected: &str) {
+    assert_eq!(text(&select_seen(affinity, offering, seen)), expected);
+}
+
+/// A cluster with its health and its round trip in microseconds, as this node sees it.
+type Seen = (&'static str, Health, Option<u32>);
+
+fn select_seen(affinity: &str, offering: &str, seen: &[Seen]) -> Selection {
+    let mut mesh = mesh(offering, "");
+    mesh.see(reach(seen));
+    let service = service(affinity, offering.contains("eu"));
+    backends(&mesh, &name(), &service, "http")
+}
+
+fn reach(seen: &[Seen]) -> Reach {
+    let clusters = seen.iter().map(|(cluster, health, round_trip)| {
+        let reach = ClusterReach {
+            health: *health,
+            since_unix_milliseconds: 1,
+            round_trip_microseconds: *round_trip,
+            loss_per_mille: 0,
+            path_mtu: None,
+        };
+        (cluster.parse().unwrap(), reach)
+    });
+    Reach {
+        clusters: clusters.collect(),
+    }
 }
 
 fn text(selection: &Selection) -> String {

@@ -4,6 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::io::Errno as SystemErrno;
+use zeroize::Zeroizing;
+
 use super::sockets::Sockets;
 use super::{Shared, receive};
 use crate::uapi::{Errno, Setting, Update, render_state};
@@ -24,21 +27,20 @@ impl Control {
     }
 
     /// The whole answer to `get=1`.
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> Zeroizing<String> {
         let sockets = self.shared.sockets.load();
         let port = sockets.as_ref().map_or(0, |it| it.port());
-        render_state(&self.shared.configuration.load().state(port))
+        Zeroizing::new(render_state(&self.shared.configuration.load().state(port)))
     }
 
     /// Applies an update: first what the system may refuse, then the rest, which cannot fail.
     pub(super) fn apply(&mut self, update: &Update) -> Result<(), Errno> {
         let current = self.shared.configuration.load_full();
-        current.check(update)?;
+        let change = current.plan(update)?;
         let mark = update.fwmark.unwrap_or_else(|| current.fwmark());
         self.prepare_sockets(update, mark)?;
 
-        let next = Arc::new(current.updated(update));
-        self.shared.configuration.store(next);
+        self.shared.configuration.store(Arc::new(change.apply()));
         Ok(())
     }
 
@@ -97,11 +99,6 @@ impl Control {
 
 fn refused(error: io::Error) -> Errno {
     tracing::warn!(%error, "socket refused");
-    if error.kind() == io::ErrorKind::AddrInUse {
-        Errno::AddressInUse
-    } else if error.kind() == io::ErrorKind::PermissionDenied {
-        Errno::NotPermitted
-    } else {
-        Errno::Io
-    }
+    let otherwise = SystemErrno::IO.raw_os_error();
+    Errno::System(error.raw_os_error().unwrap_or(otherwise))
 }

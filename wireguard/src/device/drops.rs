@@ -6,6 +6,7 @@ use crate::dropped::Dropped;
 
 #[derive(Debug, Default)]
 pub(super) struct Drops {
+    congested: AtomicU64,
     malformed: AtomicU64,
     no_peer: AtomicU64,
     not_authentic: AtomicU64,
@@ -20,6 +21,7 @@ impl Drops {
             return;
         }
         for (counter, count) in [
+            (&self.congested, dropped.congested),
             (&self.malformed, dropped.malformed),
             (&self.no_peer, dropped.no_peer),
             (&self.not_authentic, dropped.not_authentic),

@@ -24,7 +24,10 @@ pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
     let mut ingress = Ingress::new(offloads, shared.mtu());
     let mut arrivals = Arrivals::new();
     let (mut network, mut interface) = (shared, shared);
-    while let Some(received) = sockets.receive(family, &mut arrivals) {
+    let mut adopted = false;
+    while let Some(received) =
+        sockets.receive(family, &mut arrivals, adopted.then_some(&shared.tun))
+    {
         match received {
             Ok(()) => {
                 let configuration = shared.configuration.load();
@@ -40,6 +43,7 @@ pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
                     &mut interface,
                 );
                 shared.drops.count(ingress.take_dropped());
+                adopted = shared.readings.carry_beside(shared, family, adopted);
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot receive");
@@ -47,6 +51,7 @@ pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
             }
         }
     }
+    shared.readings.give_back(family);
 }
 
 impl Interface for &Shared {

@@ -1,25 +1,35 @@
-//! A door: serves the configuration socket, one request after the other.
+//! A door: serves the configuration socket. Several clients may be connected; what they ask is done
+//! one request after the other.
 
 use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::net::if_::if_nametoindex;
+use zeroize::Zeroizing;
 
-use super::Shared;
 use super::control::Control;
+use super::{Shared, clock};
 use crate::uapi::{Errno, Request};
+use requests::Requests;
 
-/// How long a client may keep the others waiting between two requests.
-const IDLE_MAX: Duration = Duration::from_secs(2);
+mod requests;
 
-/// The longest request, enough for 100 000 peers with several prefixes each.
-const REQUEST_BYTES_MAX: u64 = 64 << 20;
+/// Clients that are served at once; more wait until one leaves, or is cut off.
+const CLIENTS_MAX: usize = 8;
+
+/// In milliseconds: how long a client may stay without a request, how long a request may take to
+/// come in, and an answer to be read. Far more than any needs, so that none keeps others waiting.
+const CLIENT_MILLISECONDS_MAX: u64 = 5_000;
+
+/// What is read at once.
+const PIECE_BYTES: usize = 16 << 10;
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
@@ -63,10 +73,20 @@ pub(super) fn remove(socket: &Path) {
     fs::remove_file(socket).ok();
 }
 
-pub(super) fn run(shared: &Arc<Shared>, listener: &UnixListener) {
-    let mut control = Control::new(Arc::clone(shared));
+/// Starts to serve, with as many threads as there may be clients.
+pub(super) fn start(shared: &Arc<Shared>, listener: UnixListener) -> anyhow::Result<()> {
+    let control = Arc::new(Mutex::new(Control::new(Arc::clone(shared))));
+    let listener = Arc::new(listener);
+    for _ in 0..CLIENTS_MAX {
+        let (control, listener) = (Arc::clone(&control), Arc::clone(&listener));
+        shared.spawn("uapi", move |_| run(&control, &listener))?;
+    }
+    Ok(())
+}
+
+fn run(control: &Mutex<Control>, listener: &UnixListener) {
     for client in listener.incoming() {
-        match client.and_then(|it| serve(&mut control, &it)) {
+        match client.and_then(|it| serve(control, &it)) {
             Ok(()) => (),
             Err(error) => {
                 tracing::debug!(%error, "configuration client lost");
@@ -78,40 +98,50 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &UnixListener) {
 }
 
 /// Answers requests until the client closes or falls silent.
-fn serve(control: &mut Control, client: &UnixStream) -> io::Result<()> {
-    client.set_read_timeout(Some(IDLE_MAX))?;
-    client.set_write_timeout(Some(IDLE_MAX))?;
-    let mut reader = BufReader::new(client);
-    let mut writer = client;
-    while let Some(text) = read_request(&mut reader)? {
-        writer.write_all(answer(control, &text).as_bytes())?;
+fn serve(control: &Mutex<Control>, client: &UnixStream) -> io::Result<()> {
+    let mut requests = Requests::new();
+    let mut piece = Zeroizing::new(vec![0; PIECE_BYTES]);
+    let mut deadline = Deadline::new();
+    loop {
+        while let Some(request) = requests.next() {
+            write(client, answer(control, &request).as_bytes())?;
+            deadline = Deadline::new();
+        }
+        client.set_read_timeout(Some(deadline.left()?))?;
+        match (&mut &*client).read(&mut piece) {
+            Ok(0) if requests.is_amid() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                if !requests.is_amid() {
+                    deadline = Deadline::new();
+                }
+                let taken = requests.take(&piece[..length]);
+                taken.map_err(|_too_long| io::ErrorKind::FileTooLarge)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write(mut client: &UnixStream, mut text: &[u8]) -> io::Result<()> {
+    let deadline = Deadline::new();
+    while !text.is_empty() {
+        client.set_write_timeout(Some(deadline.left()?))?;
+        match client.write(text) {
+            Ok(length) => text = &text[length..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
 
-/// The lines up to and with an empty one, or nothing if the client is done.
-///
-/// What ends in between is not a request: half of one must not be applied.
-fn read_request(reader: &mut BufReader<&UnixStream>) -> io::Result<Option<String>> {
-    let mut limited = reader.take(REQUEST_BYTES_MAX);
-    let mut text = String::new();
-    loop {
-        let length = limited.read_line(&mut text)?;
-        if text.ends_with("\n\n") {
-            return Ok(Some(text));
-        }
-        if length == 0 {
-            return if text.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            };
-        }
-    }
-}
-
-fn answer(control: &mut Control, text: &str) -> String {
-    let outcome = match text.parse() {
+fn answer(control: &Mutex<Control>, text: &str) -> Zeroizing<String> {
+    // A control that died half-way ends the device; until then its answers are as good as ever.
+    let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
+    let zone = |name: &str| if_nametoindex(name).ok();
+    let outcome = match Request::read(text, &zone) {
         Ok(Request::Get) => return control.describe(),
         Ok(Request::Set(update)) => control.apply(&update),
         Err(error) => {
@@ -119,5 +149,24 @@ fn answer(control: &mut Control, text: &str) -> String {
             Err(error.errno())
         }
     };
-    format!("errno={}\n\n", outcome.map_or_else(Errno::code, |()| 0))
+    Zeroizing::new(format!(
+        "errno={}\n\n",
+        outcome.map_or_else(Errno::code, |()| 0)
+    ))
+}
+
+/// When a client's time is up, in milliseconds of the device's clock.
+struct Deadline(u64);
+
+impl Deadline {
+    fn new() -> Self {
+        Self(clock::now().milliseconds + CLIENT_MILLISECONDS_MAX)
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        match self.0.saturating_sub(clock::now().milliseconds) {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Duration::from_millis(left)),
+        }
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::Ipv6DontFrag;
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use nix::sys::socket::sockopt::{Ipv6DontFrag, RcvBufForce, SndBufForce};
+use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -14,6 +15,7 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::congestion::Ecn;
 use crate::ingress::Arrival;
 use crate::outbox::Burst;
 use crate::tunnel::Endpoint;
@@ -107,7 +109,7 @@ impl Sockets {
             SocketAddr::V6(_) => self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?,
         };
         if burst.bytes.len() <= burst.segment || 1 < half.state.max_gso_segments() {
-            match half.send(burst.bytes, Some(burst.segment), burst.to) {
+            match half.send(burst.bytes, Some(burst.segment), &burst) {
                 // The path is too narrow for a segment, which has to go in fragments then.
                 Err(error) if is_too_wide(&error) => (),
                 // The state knows by now if the kernel or the card takes no segments.
@@ -118,20 +120,22 @@ impl Sockets {
         burst
             .bytes
             .chunks(burst.segment)
-            .try_for_each(|datagram| half.send(datagram, None, burst.to))
+            .try_for_each(|datagram| half.send(datagram, None, &burst))
     }
 
-    /// Waits for datagrams; `None` once the sockets are retired.
+    /// Waits for datagrams, or until `other` has something to read, which may bring none; `None` once
+    /// the sockets are retired.
     pub(super) fn receive(
         &self,
         family: Family,
         arrivals: &mut Arrivals,
+        other: Option<&impl AsFd>,
     ) -> Option<io::Result<()>> {
         let half = match family {
             Family::V4 => &self.v4,
             Family::V6 => self.v6.as_ref()?,
         };
-        let received = half.receive(arrivals, &self.retired);
+        let received = half.receive(arrivals, other, &self.retired);
         (!self.retired.load(Ordering::Acquire)).then_some(received)
     }
 
@@ -149,7 +153,7 @@ impl Sockets {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Family {
     V4,
     V6,
@@ -165,9 +169,14 @@ impl Half {
         if mark != 0 {
             socket.set_mark(mark)?;
         }
-        // The system may grant less; a smaller buffer only loses more of a burst.
-        socket.set_recv_buffer_size(BUFFER_BYTES).ok();
-        socket.set_send_buffer_size(BUFFER_BYTES).ok();
+        // The system's limits are for those who may not go beyond them. A smaller buffer only loses
+        // more of a burst.
+        if setsockopt(&socket, RcvBufForce, &BUFFER_BYTES).is_err() {
+            socket.set_recv_buffer_size(BUFFER_BYTES).ok();
+        }
+        if setsockopt(&socket, SndBufForce, &BUFFER_BYTES).is_err() {
+            socket.set_send_buffer_size(BUFFER_BYTES).ok();
+        }
         socket.bind(&address.into())?;
         let state = UdpSocketState::new((&socket).into())?;
         // A path that is narrower than we were told gets fragments, as from the kernel's device:
@@ -182,18 +191,25 @@ impl Half {
         Ok(Self { socket, state })
     }
 
-    fn send(&self, bytes: &[u8], segment: Option<usize>, to: Endpoint) -> io::Result<()> {
+    /// Sends `bytes` of `burst`.
+    fn send(&self, bytes: &[u8], segment: Option<usize>, burst: &Burst<'_>) -> io::Result<()> {
         let transmit = Transmit {
-            destination: to.address,
-            ecn: None,
+            destination: burst.to.address,
+            ecn: codepoint(burst.ecn),
             contents: bytes,
             segment_size: segment.filter(|it| *it < bytes.len()),
-            src_ip: to.source,
+            src_ip: burst.to.source,
         };
         self.state.try_send((&self.socket).into(), &transmit)
     }
 
-    fn receive(&self, arrivals: &mut Arrivals, retired: &AtomicBool) -> io::Result<()> {
+    fn receive(
+        &self,
+        arrivals: &mut Arrivals,
+        other: Option<&impl AsFd>,
+        retired: &AtomicBool,
+    ) -> io::Result<()> {
+        arrivals.count = 0;
         loop {
             let mut chunks = arrivals.buffer.chunks_mut(GROUP_BYTES_MAX);
             let mut slices: [IoSliceMut<'_>; GROUPS_MAX] =
@@ -208,7 +224,17 @@ impl Half {
                     if retired.load(Ordering::Acquire) {
                         return Err(error);
                     }
-                    poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None)?;
+                    let mut own = [PollFd::new(&self.socket, PollFlags::IN)];
+                    let Some(other) = other else {
+                        poll(&mut own, None)?;
+                        continue;
+                    };
+                    let [own] = own;
+                    let mut both = [own, PollFd::new(other, PollFlags::IN)];
+                    poll(&mut both, None)?;
+                    if !both[1].revents().is_empty() {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -234,6 +260,7 @@ impl Arrivals {
                 start,
                 end: start + group.len,
                 segment: group.stride,
+                ecn: ecn(group.ecn),
                 from: Endpoint {
                     address: group.addr,
                     source: group.dst_ip,
@@ -241,6 +268,24 @@ impl Arrivals {
             }
         });
         (&mut self.buffer, groups)
+    }
+}
+
+fn codepoint(ecn: Ecn) -> Option<EcnCodepoint> {
+    match ecn {
+        Ecn::Unaware => None,
+        Ecn::Capable1 => Some(EcnCodepoint::Ect1),
+        Ecn::Capable0 => Some(EcnCodepoint::Ect0),
+        Ecn::Congested => Some(EcnCodepoint::Ce),
+    }
+}
+
+fn ecn(codepoint: Option<EcnCodepoint>) -> Ecn {
+    match codepoint {
+        None => Ecn::Unaware,
+        Some(EcnCodepoint::Ect1) => Ecn::Capable1,
+        Some(EcnCodepoint::Ect0) => Ecn::Capable0,
+        Some(EcnCodepoint::Ce) => Ecn::Congested,
     }
 }
 

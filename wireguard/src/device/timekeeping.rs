@@ -20,7 +20,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
             shared.mtu.store(mtu.into(), Ordering::Relaxed);
         }
         let configuration = shared.configuration.load_full();
-        egress.tick(&configuration, clock::now(), &mut network);
+        let now = clock::now();
+        shared.marks.keep_up(configuration.stamper(), now.unix);
+        egress.tick(&configuration, now, &mut network);
         shared.drops.count(egress.take_dropped());
         thread::sleep(TICK);
     }

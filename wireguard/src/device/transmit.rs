@@ -1,39 +1,22 @@
 //! A door: carries packets from the interface to the network.
 
-use std::io;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::{End, Shared, clock};
-use crate::egress::{Egress, Network};
-use crate::offload::VnetHeader;
+use super::readings::is;
+use super::{End, Shared};
+use crate::egress::Network;
 use crate::outbox::Burst;
-
-/// The largest packet, and what the interface says of it.
-const FRAME_BYTES_MAX: usize = 65_536 + VnetHeader::BYTES;
 
 /// Reads packets until the interface is gone.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut egress = Egress::new(shared.mtu());
-    let mut frame = vec![0; FRAME_BYTES_MAX];
-    let mut network = &**shared;
     loop {
-        match shared.tun.recv(&mut frame) {
-            Ok(length) => {
-                let configuration = shared.configuration.load();
-                egress.set_mtu(shared.mtu());
-                let frame = &mut frame[..length];
-                egress.carry(&configuration, frame, clock::now(), &mut network);
-            }
+        match shared.readings.carry(shared) {
+            Ok(()) => (),
             // Nothing more for the moment, or an interface that is down for the moment.
             Err(error) if is(&error, Errno::AGAIN) || is(&error, Errno::IO) => {
-                if !egress.is_empty() {
-                    let configuration = shared.configuration.load();
-                    egress.flush(&configuration, clock::now(), &mut network);
-                }
-                shared.drops.count(egress.take_dropped());
                 // An interrupted wait is a short one.
                 let _ = poll(&mut [PollFd::new(&shared.tun, PollFlags::IN)], None);
             }
@@ -58,8 +41,4 @@ impl Network for &Shared {
             }
         }
     }
-}
-
-fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
 }

@@ -188,12 +188,8 @@ impl Negotiation {
             return None;
         }
         let local_index = self.local_index();
-        let (initiated, handshake) = noise::initiate(
-            &identity.private_key,
-            &self.peer,
-            self.preshared_key.as_ref(),
-            stamper.stamp(now.unix),
-        )?;
+        let (initiated, handshake) =
+            noise::initiate(&identity.private_key, &self.peer, stamper.stamp(now.unix))?;
         let mut message = message::initiation(local_index, &handshake);
         self.sign(&mut message, now);
 
@@ -233,7 +229,7 @@ impl Negotiation {
         if *local_index != message.receiver {
             return None;
         }
-        let keys = initiated.finish(message.handshake)?;
+        let keys = initiated.finish(message.handshake, self.preshared_key.as_ref())?;
         let session = Session::new(
             &keys,
             message.receiver,

@@ -62,6 +62,9 @@ fn write_peer(text: &mut String, key: &PublicKey, peer: &PeerState) -> std::fmt:
         "persistent_keepalive_interval={}",
         peer.persistent_keepalive_seconds
     )?;
+    if let Some(predecessor) = peer.successor_of {
+        writeln!(text, "successor_of={}", predecessor.to_hex())?;
+    }
     for prefix in &peer.allowed_ips {
         writeln!(text, "allowed_ip={prefix}")?;
     }
@@ -69,7 +72,7 @@ fn write_peer(text: &mut String, key: &PublicKey, peer: &PeerState) -> std::fmt:
 }
 
 /// Reads a description. Keys that this release does not know are passed over.
-pub(super) fn parse(text: &str) -> Result<DeviceState, ReplyError> {
+pub(crate) fn parse(text: &str) -> Result<DeviceState, ReplyError> {
     let mut device = DeviceState::default();
     let mut current: Option<(PublicKey, PeerState)> = None;
 
@@ -147,6 +150,7 @@ fn read_peer_line(peer: &mut PeerState, key: &str, value: &str) -> Option<()> {
             peer.preshared_key = (!none).then_some(preshared_key);
         }
         "rx_bytes" => peer.received_bytes = value.parse().ok()?,
+        "successor_of" => peer.successor_of = Some(PublicKey::from_hex(value).ok()?),
         "tx_bytes" => peer.sent_bytes = value.parse().ok()?,
         _ => (),
     }
@@ -252,6 +256,7 @@ mod tests {
             prop::collection::btree_set(prefix, 0..4),
             time,
             any::<(u64, u64)>(),
+            any::<Option<[u8; 32]>>().prop_map(|it| it.map(PublicKey::from)),
         )
             .prop_map(|it| PeerState {
                 preshared_key: it.0,
@@ -261,6 +266,7 @@ mod tests {
                 last_handshake: it.4,
                 received_bytes: it.5.0,
                 sent_bytes: it.5.1,
+                successor_of: it.6,
             })
     }
 }

@@ -2,6 +2,7 @@
 //! last line leaves the device as it was.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -15,6 +16,9 @@ pub enum Request {
     Get,
     Set(Update),
 }
+
+/// Finds the number of a network interface by its name.
+pub type Zone<'a> = &'a dyn Fn(&str) -> Option<u32>;
 
 /// Why a request is refused, and where. Values are left out: they may be secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,8 @@ pub enum Problem {
     Key(String),
     #[error("bad value for `{0}`")]
     Value(&'static str),
+    #[error("only protocol version {PROTOCOL_VERSION} is known")]
+    Version,
 }
 
 /// Longest key that an error quotes; anything longer is not a misspelling.
@@ -45,15 +51,16 @@ impl RequestError {
         match self.problem {
             Problem::Operation | Problem::NotAssignment => Errno::Protocol,
             Problem::Key(_) | Problem::Value(_) => Errno::Invalid,
+            Problem::Version => Errno::ProtocolVersion,
         }
     }
 }
 
-impl FromStr for Request {
-    type Err = RequestError;
-
+impl Request {
     /// Reads the lines of one request, with or without the empty line that ends it.
-    fn from_str(text: &str) -> Result<Self, RequestError> {
+    ///
+    /// `zone` finds the number of the network interface that an endpoint of IPv6 names as its zone.
+    pub fn read(text: &str, zone: Zone<'_>) -> Result<Self, RequestError> {
         let lines = text.strip_suffix("\n\n").unwrap_or(text);
         let mut lines = lines.lines().zip(1..);
 
@@ -61,12 +68,12 @@ impl FromStr for Request {
         match lines.next() {
             Some(("get=1", _)) => match lines.next() {
                 None => Ok(Self::Get),
-                Some((_, line)) => Err(at(line)(Problem::Operation)),
+                Some((text, line)) => Err(at(line)(misplaced(text))),
             },
             Some(("set=1", _)) => {
                 let mut update = Update::default();
                 for (text, line) in lines {
-                    read_line(&mut update, text).map_err(at(line))?;
+                    read_line(&mut update, text, zone).map_err(at(line))?;
                 }
                 Ok(Self::Set(update))
             }
@@ -75,7 +82,16 @@ impl FromStr for Request {
     }
 }
 
-fn read_line(update: &mut Update, line: &str) -> Result<(), Problem> {
+impl FromStr for Request {
+    type Err = RequestError;
+
+    /// The same where no network interface has a name.
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        Self::read(text, &|_| None)
+    }
+}
+
+fn read_line(update: &mut Update, line: &str, zone: Zone<'_>) -> Result<(), Problem> {
     let (key, value) = line.split_once('=').ok_or(Problem::NotAssignment)?;
     if key == "public_key" {
         let public_key = PublicKey::from_hex(value).map_err(|_| Problem::Value("public_key"))?;
@@ -84,13 +100,17 @@ fn read_line(update: &mut Update, line: &str) -> Result<(), Problem> {
     }
     match update.peers.last_mut() {
         None => read_device_line(update, key, value),
+        Some(peer) if key == "endpoint" => {
+            peer.endpoint = Some(endpoint(value, zone)?);
+            Ok(())
+        }
         Some(peer) => read_peer_line(peer, key, value),
     }
 }
 
 fn read_device_line(update: &mut Update, key: &str, value: &str) -> Result<(), Problem> {
     match key {
-        "fwmark" => update.fwmark = Some(fwmark(value)?),
+        "fwmark" => update.fwmark = Some(number("fwmark", value)?),
         "listen_port" => update.listen_port = Some(number("listen_port", value)?),
         "private_key" => {
             update.private_key = Some(setting("private_key", value, PrivateKey::from_hex)?);
@@ -104,7 +124,6 @@ fn read_device_line(update: &mut Update, key: &str, value: &str) -> Result<(), P
 fn read_peer_line(peer: &mut PeerUpdate, key: &str, value: &str) -> Result<(), Problem> {
     match key {
         "allowed_ip" => peer.allowed_ips.push(allowed_ip(value)?),
-        "endpoint" => peer.endpoint = Some(parsed("endpoint", value)?),
         "persistent_keepalive_interval" => {
             let seconds = number("persistent_keepalive_interval", value)?;
             peer.persistent_keepalive_seconds = Some(seconds);
@@ -114,11 +133,14 @@ fn read_peer_line(peer: &mut PeerUpdate, key: &str, value: &str) -> Result<(), P
         }
         "protocol_version" => {
             if number::<u8>("protocol_version", value)? != PROTOCOL_VERSION {
-                return Err(Problem::Value("protocol_version"));
+                return Err(Problem::Version);
             }
         }
         "remove" => peer.remove = yes("remove", value)?,
         "replace_allowed_ips" => peer.replace_allowed_ips = yes("replace_allowed_ips", value)?,
+        "successor_of" => {
+            peer.successor_of = Some(setting("successor_of", value, PublicKey::from_hex)?);
+        }
         "update_only" => peer.update_only = yes("update_only", value)?,
         _ => return Err(unknown(key)),
     }
@@ -127,6 +149,24 @@ fn read_peer_line(peer: &mut PeerUpdate, key: &str, value: &str) -> Result<(), P
 
 fn unknown(key: &str) -> Problem {
     Problem::Key(key.chars().take(QUOTED_KEY_CHARACTERS_MAX).collect())
+}
+
+fn misplaced(line: &str) -> Problem {
+    let key = line.split_once('=').map(|(key, _)| unknown(key));
+    key.unwrap_or(Problem::NotAssignment)
+}
+
+/// An address and a port; that of a link has the link's number or name behind a percent sign.
+fn endpoint(value: &str, zone: Zone<'_>) -> Result<SocketAddr, Problem> {
+    let endpoint = parsed("endpoint", value);
+    let Some((start, rest)) = value.split_once('%') else {
+        return endpoint;
+    };
+    let named = || {
+        let (name, port) = rest.split_once(']')?;
+        parsed("endpoint", &format!("{start}%{}]{port}", zone(name)?)).ok()
+    };
+    endpoint.or_else(|problem| named().ok_or(problem))
 }
 
 fn parsed<T: FromStr>(key: &'static str, value: &str) -> Result<T, Problem> {
@@ -139,14 +179,6 @@ fn number<T: FromStr>(key: &'static str, value: &str) -> Result<T, Problem> {
         return Err(Problem::Value(key));
     }
     parsed(key, value)
-}
-
-/// Decimal, as the protocol has it, or hexadecimal with a prefix, as people write marks.
-fn fwmark(value: &str) -> Result<u32, Problem> {
-    match value.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).map_err(|_| Problem::Value("fwmark")),
-        None => number("fwmark", value),
-    }
 }
 
 fn yes(key: &'static str, value: &str) -> Result<bool, Problem> {
@@ -175,7 +207,7 @@ fn allowed_ip(value: &str) -> Result<AllowedIpChange, Problem> {
         Some(prefix) => (prefix, true),
         None => (value, false),
     };
-    let prefix = parsed::<IpNet>("allowed_ip", prefix)?.trunc();
+    let prefix = allowed_prefix(prefix).ok_or(Problem::Value("allowed_ip"))?;
     Ok(if removed {
         AllowedIpChange::Remove(prefix)
     } else {
@@ -183,8 +215,17 @@ fn allowed_ip(value: &str) -> Result<AllowedIpChange, Problem> {
     })
 }
 
+/// Stricter than the parser of prefixes, which takes zeros before an address's numbers; to others
+/// those are octal.
+fn allowed_prefix(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let length = number("allowed_ip", length).ok()?;
+    let prefix = IpNet::new(address.parse().ok()?, length).ok()?;
+    Some(prefix.trunc())
+}
+
 /// Writes a request, including the empty line that ends it.
-pub(super) fn render(request: &Request) -> String {
+pub(crate) fn render(request: &Request) -> String {
     let mut text = String::new();
     let lines = match request {
         Request::Get => vec!["get=1".to_owned()],
@@ -239,6 +280,10 @@ fn push_peer_lines(lines: &mut Vec<String>, peer: &PeerUpdate) {
     if let Some(it) = peer.persistent_keepalive_seconds {
         lines.push(format!("persistent_keepalive_interval={it}"));
     }
+    if let Some(it) = &peer.successor_of {
+        let predecessor = hex_or_zeros(it, |it| it.to_hex());
+        lines.push(format!("successor_of={predecessor}"));
+    }
     if peer.replace_allowed_ips {
         lines.push("replace_allowed_ips=true".to_owned());
     }
@@ -258,214 +303,4 @@ fn hex_or_zeros<T>(setting: &Setting<T>, to_hex: impl Fn(&T) -> String) -> Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn reads_what_wg_sends() {
-        let key = "ab".repeat(32);
-        let text = format!(
-            "set=1\nprivate_key={zeros}\nlisten_port=51871\nfwmark=0\npublic_key={key}\n\
-             preshared_key={key}\nendpoint=[2001:db8::1]:7\npersistent_keepalive_interval=25\n\
-             replace_allowed_ips=true\nallowed_ip=10.1.2.3/24\nallowed_ip=-::/0\n\
-             public_key={key}\nremove=true\n\n",
-            zeros = "0".repeat(64),
-        );
-        let key = PublicKey::from([0xab; 32]);
-
-        let expected = Update {
-            private_key: Some(Setting::Clear),
-            listen_port: Some(51_871),
-            fwmark: Some(0),
-            replace_peers: false,
-            peers: vec![
-                PeerUpdate {
-                    preshared_key: Some(Setting::To([0xab; 32].into())),
-                    endpoint: Some("[2001:db8::1]:7".parse().unwrap()),
-                    persistent_keepalive_seconds: Some(25),
-                    replace_allowed_ips: true,
-                    allowed_ips: vec![
-                        AllowedIpChange::Add("10.1.2.0/24".parse().unwrap()),
-                        AllowedIpChange::Remove("::/0".parse().unwrap()),
-                    ],
-                    ..PeerUpdate::new(key)
-                },
-                PeerUpdate::removal(key),
-            ],
-        };
-        assert_eq!(text.parse(), Ok(Request::Set(expected)));
-        assert_eq!("get=1\n\n".parse(), Ok(Request::Get));
-    }
-
-    #[test]
-    fn refuses_mistakes_and_says_where() {
-        check("", 1, -71, "expected `get=1` or `set=1`");
-        check("get=2", 1, -71, "expected `get=1` or `set=1`");
-        check("get=1\nx=1", 2, -71, "expected `get=1` or `set=1`");
-        check("set=1\nlisten_port", 2, -71, "expected `key=value`");
-        check("set=1\n\nlisten_port=1", 2, -71, "expected `key=value`");
-        check(
-            "set=1\nlisten_port=65536",
-            2,
-            -22,
-            "bad value for `listen_port`",
-        );
-        check(
-            "set=1\nlisten_port=+5",
-            2,
-            -22,
-            "bad value for `listen_port`",
-        );
-        check("set=1\nlisten_port=", 2, -22, "bad value for `listen_port`");
-        check(
-            "set=1\nreplace_peers=false",
-            2,
-            -22,
-            "bad value for `replace_peers`",
-        );
-        check(
-            "set=1\nprivate_key=00",
-            2,
-            -22,
-            "bad value for `private_key`",
-        );
-        check("set=1\npublic_key=xy", 2, -22, "bad value for `public_key`");
-        check(
-            "set=1\nendpoint=1.2.3.4:5",
-            2,
-            -22,
-            "unknown or misplaced key `endpoint`",
-        );
-        check_peer("fwmark=1", "unknown or misplaced key `fwmark`");
-        check_peer("endpoint=1.2.3.4", "bad value for `endpoint`");
-        check_peer("endpoint=host:1", "bad value for `endpoint`");
-        check_peer("allowed_ip=1.2.3.4/33", "bad value for `allowed_ip`");
-        check_peer("allowed_ip=1.2.3.4", "bad value for `allowed_ip`");
-        check_peer("protocol_version=2", "bad value for `protocol_version`");
-        check_peer(
-            "persistent_keepalive_interval=65536",
-            "bad value for `persistent_keepalive_interval`",
-        );
-    }
-
-    #[test]
-    fn keeps_secrets_out_of_errors() {
-        let secret = "5ec4e7".repeat(10);
-        let text = format!("set=1\nprivate_key={secret}");
-
-        let error = text.parse::<Request>().unwrap_err();
-
-        assert!(!format!("{error} {error:?}").contains("5ec4e7"));
-    }
-
-    proptest! {
-        #[test]
-        fn reads_back_what_it_writes(update in update()) {
-            let request = Request::Set(update);
-            prop_assert_eq!(render(&request).parse(), Ok(request));
-        }
-
-        #[test]
-        fn takes_any_text_without_a_panic(lines in prop::collection::vec(line(), 0..8)) {
-            let _ = lines.join("\n").parse::<Request>();
-        }
-    }
-
-    #[track_caller]
-    fn check(text: &str, line: usize, errno: i32, problem: &str) {
-        let error = text.parse::<Request>().expect_err(text);
-
-        assert_eq!(error.to_string(), format!("line {line}: {problem}"));
-        assert_eq!(error.errno().code(), errno);
-    }
-
-    /// The same for a line about a peer.
-    #[track_caller]
-    fn check_peer(line: &str, problem: &str) {
-        let text = format!("set=1\npublic_key={}\n{line}", "ab".repeat(32));
-        check(&text, 3, -22, problem);
-    }
-
-    fn update() -> impl Strategy<Value = Update> {
-        (
-            prop::option::of(setting(PrivateKey::from)),
-            any::<Option<u16>>(),
-            any::<Option<u32>>(),
-            any::<bool>(),
-            prop::collection::vec(peer_update(), 0..4),
-        )
-            .prop_map(
-                |(private_key, listen_port, fwmark, replace_peers, peers)| Update {
-                    private_key,
-                    listen_port,
-                    fwmark,
-                    replace_peers,
-                    peers,
-                },
-            )
-    }
-
-    fn peer_update() -> impl Strategy<Value = PeerUpdate> {
-        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-        let values = (
-            prop::option::of(setting(PresharedKey::from)),
-            // A flow label is the one part of an address that the text has no place for.
-            prop::option::of(any::<(std::net::IpAddr, u16)>().prop_map(Into::into)),
-            any::<Option<u16>>(),
-            prop::collection::vec(allowed_ip_change(), 0..4),
-        );
-        (any::<[u8; 32]>(), flags, values).prop_map(
-            |(key, (remove, update_only, replace_allowed_ips), values)| {
-                let (preshared_key, endpoint, persistent_keepalive_seconds, allowed_ips) = values;
-                PeerUpdate {
-                    public_key: key.into(),
-                    remove,
-                    update_only,
-                    preshared_key,
-                    endpoint,
-                    persistent_keepalive_seconds,
-                    replace_allowed_ips,
-                    allowed_ips,
-                }
-            },
-        )
-    }
-
-    fn setting<T: std::fmt::Debug>(
-        key: impl Fn([u8; 32]) -> T,
-    ) -> impl Strategy<Value = Setting<T>> {
-        prop::option::of(any::<[u8; 32]>()).prop_map(move |bytes| match bytes {
-            None => Setting::Clear,
-            Some(bytes) => Setting::To(key(bytes)),
-        })
-    }
-
-    fn allowed_ip_change() -> impl Strategy<Value = AllowedIpChange> {
-        (any::<std::net::IpAddr>(), any::<u8>(), any::<bool>()).prop_map(|(ip, length, add)| {
-            let longest = if ip.is_ipv4() { 32 } else { 128 };
-            let prefix = IpNet::new(ip, length % (longest + 1)).unwrap().trunc();
-            if add {
-                AllowedIpChange::Add(prefix)
-            } else {
-                AllowedIpChange::Remove(prefix)
-            }
-        })
-    }
-
-    /// Lines that are nearly right.
-    fn line() -> impl Strategy<Value = String> {
-        let keys = "set|get|public_key|private_key|endpoint|allowed_ip|listen_port|errno|";
-        let values = "1|true|-|[0-9a-f]{64}|[0-9.:/\\[\\]%-]{0,20}|\\PC{0,20}";
-        (
-            proptest::string::string_regex(keys).unwrap(),
-            proptest::string::string_regex(values).unwrap(),
-            any::<bool>(),
-        )
-            .prop_map(|(key, value, assigned)| {
-                let sign = if assigned { "=" } else { "" };
-                format!("{key}{sign}{value}")
-            })
-    }
-}
+mod tests;

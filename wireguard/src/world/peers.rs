@@ -3,6 +3,7 @@
 use boringtun::noise::{Tunn, TunnResult};
 
 use super::{World, packet};
+use crate::congestion::Ecn;
 use crate::uapi::{AllowedIpChange, PeerUpdate, Setting};
 use crate::{PresharedKey, PrivateKey};
 
@@ -111,6 +112,30 @@ fn a_new_private_key_costs_no_packet_once_the_other_end_knows_it() {
     assert_eq!(world.ends[1].delivered.len(), 2);
 }
 
+/// Both begin at once and are answered: each sends with the session that it began itself.
+#[test]
+fn what_is_under_way_under_either_of_two_sessions_outlives_a_new_key() {
+    let mut world = World::pair();
+    let initiations = [(0, 1), (1, 0)].map(|(from, to)| {
+        let number = |it: usize| world.ends[it].number;
+        let packet = packet(number(from), number(to), 40);
+        world.seal(from, &packet).remove(0)
+    });
+    let responses = [1, 0].map(|to| world.receive(to, &initiations[1 - to]).remove(0));
+    let [one, other] = [0, 1].map(|to| world.receive(to, &responses[to]));
+    world.carry([one, other].concat());
+    for end in &mut world.ends {
+        assert_eq!(end.delivered.len(), 1);
+        end.delivered.clear();
+    }
+
+    let on_its_way = world.seal(1, &packet(2, 1, 40));
+    world.ends[0].set_private_key(PrivateKey::generate());
+    world.carry(on_its_way);
+
+    assert_eq!(world.ends[0].delivered, [packet(2, 1, 40)]);
+}
+
 #[test]
 fn different_preshared_keys_never_meet() {
     let mut world = World::pair();
@@ -165,6 +190,26 @@ fn a_more_specific_prefix_of_another_peer_takes_the_source_away() {
     world.send(0, 1);
 
     assert_eq!(world.ends[1].dropped.spoofed, 1);
+}
+
+#[test]
+fn marks_of_congestion_go_in_and_come_out() {
+    let mut world = World::connected_pair();
+    let mut marked = packet(1, 2, 40);
+    marked[1] = 0b1010_1010;
+    let mut datagram = world.seal(0, &marked).remove(0);
+    assert_eq!(datagram.ecn, Ecn::Capable0);
+
+    datagram.ecn = Ecn::Congested;
+    world.carry(vec![datagram]);
+    assert_eq!(world.ends[1].delivered[0][1], 0b1010_1011);
+
+    let mut datagram = world.seal(0, &packet(1, 2, 40)).remove(0);
+    assert_eq!(datagram.ecn, Ecn::Unaware);
+    datagram.ecn = Ecn::Congested;
+    world.carry(vec![datagram]);
+    assert_eq!(world.ends[1].delivered.len(), 1);
+    assert_eq!(world.ends[1].dropped.congested, 1);
 }
 
 #[test]
@@ -299,6 +344,7 @@ fn speaks_the_protocol_that_boringtun_speaks() {
         payload: response.to_vec(),
         from: their_address,
         to: world.ends[0].outside,
+        ecn: Ecn::default(),
     };
     let data = world.receive(0, &response).remove(0);
     let TunnResult::WriteToTunnelV4(delivered, _) =

@@ -4,7 +4,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::{World, packet};
+use crate::configuration::Configuration;
 use crate::session::REJECT_AFTER_MILLISECONDS;
+use crate::stamper::Stamper;
 use crate::uapi::{PeerUpdate, Update};
 
 const INITIATION: u8 = 1;
@@ -127,6 +129,29 @@ fn nothing_is_sealed_or_opened_under_a_session_beyond_its_time() {
     assert_eq!(world.seal(0, &packet(1, 2, 40))[0].payload[0], INITIATION);
 }
 
+/// Numbers are reserved as a thread that sends would reserve them.
+#[test]
+fn a_session_whose_numbers_run_out_is_renewed_before_and_replaced_at_the_end() {
+    // Where new keys are due, and just before and at the last number.
+    for used in [1 << 60, u64::MAX - (1 << 13) - 5, u64::MAX - (1 << 13)] {
+        let mut world = World::connected_pair();
+        world.pass(SECOND);
+        let before = world.ends[0].peer_state().last_handshake;
+        let peer = world.ends[0].configuration.peers().next();
+        let session = peer.and_then(|it| it.tunnel.session_to_send(world.now()));
+        let session = session.expect("they are connected");
+        let reserved = session.reserve(1).expect("there are more");
+        session.reserve(used - reserved - 1);
+
+        for sent in 1..=20 {
+            world.send(0, 1);
+            assert_eq!(world.ends[1].delivered.len(), sent, "after {used}");
+        }
+        assert!(before < world.ends[0].peer_state().last_handshake);
+        assert_eq!(world.ends[1].dropped, crate::dropped::Dropped::default());
+    }
+}
+
 #[test]
 fn a_clock_that_goes_back_keeps_nobody_from_connecting() {
     let mut world = World::connected_pair();
@@ -136,6 +161,30 @@ fn a_clock_that_goes_back_keeps_nobody_from_connecting() {
     world.send(0, 1);
 
     assert_eq!(world.ends[1].delivered.len(), 1);
+}
+
+#[test]
+fn who_starts_again_with_a_clock_that_went_back_is_answered_if_it_left_a_mark() {
+    for (leaves_mark, delivered) in [(true, 1), (false, 0)] {
+        let mut world = World::connected_pair();
+        let mark = world.now().unix.seconds + 1;
+        world.milliseconds += SECOND;
+        world.unix_seconds -= 24 * HOUR / SECOND;
+        let key = world.ends[0].private_key.clone();
+        let mut reborn = World::of(2).ends.remove(0);
+        if leaves_mark {
+            let stamper = Stamper::after(mark);
+            stamper.allow(stamper.due(world.now().unix));
+            reborn.configuration = Configuration::new(stamper);
+        }
+        reborn.set_private_key(key);
+        world.ends[0] = reborn;
+        world.introduce(0, 1);
+
+        world.send(0, 1);
+
+        assert_eq!(world.ends[1].delivered.len(), delivered);
+    }
 }
 
 #[test]

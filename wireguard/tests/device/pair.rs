@@ -1,24 +1,24 @@
 //! Two devices in two network namespaces, joined by a virtual cable, configured by the real `wg`.
 
-use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use wireguard::PrivateKey;
 use wireguard::uapi::{Interface, SOCKET_DIRECTORY};
 
+use super::namespace::{Namespace, eventually, join, names, run};
+
 /// One end: a namespace, the interface in it, and the process that serves it.
 pub(crate) struct End {
-    pub(crate) namespace: String,
+    pub(crate) namespace: Arc<Namespace>,
     pub(crate) interface: String,
     pub(crate) private_key: PrivateKey,
     /// On the cable.
@@ -41,9 +41,6 @@ pub(crate) enum Family {
 
 pub(crate) const PORT: u16 = 51_820;
 
-/// Long enough for a loaded machine; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
 impl Pair {
     /// Both ends with their interfaces up and addressed, and nothing configured in WireGuard.
     pub(crate) fn new(family: Family) -> Self {
@@ -55,33 +52,15 @@ impl Pair {
     }
 
     pub(crate) fn without_devices(family: Family) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "this test makes network namespaces: run it as root"
-        );
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = |end| format!("cwwg-{}-{number}-{end}", std::process::id());
+        let [east, west] = names(["e", "w"]);
         let pair = Self {
-            east: End::new(name("e"), family, 1),
-            west: End::new(name("w"), family, 2),
+            east: End::new(east, family, 1),
+            west: End::new(west, family, 2),
         };
-
-        for end in [&pair.east, &pair.west] {
-            run("ip", &["netns", "add", &end.namespace]);
-            end.run("ip", &["link", "set", "lo", "up"]);
-        }
-        let (east, west) = (&pair.east.namespace, &pair.west.namespace);
-        run(
-            "ip",
-            &[
-                "link", "add", "cable", "netns", east, "type", "veth", "peer", "name", "cable",
-                "netns", west,
-            ],
-        );
-        for end in [&pair.east, &pair.west] {
+        let Self { east, west } = &pair;
+        join((east, "cable"), (west, "cable"));
+        for end in [east, west] {
             end.add_address("cable", end.outside);
-            end.run("ip", &["link", "set", "cable", "up"]);
         }
         pair
     }
@@ -110,7 +89,7 @@ impl Pair {
 }
 
 impl End {
-    fn new(namespace: String, family: Family, number: u8) -> Self {
+    fn new(name: String, family: Family, number: u8) -> Self {
         let (outside, inside) = match family {
             Family::V4 => ([192, 0, 2, number].into(), [10, 77, 0, number].into()),
             Family::V6 => {
@@ -122,8 +101,8 @@ impl End {
             }
         };
         Self {
-            interface: namespace.replace("cwwg-", "cw").replace('-', "."),
-            namespace,
+            interface: name.replace("cwwg-", "cw").replace('-', "."),
+            namespace: Arc::new(Namespace::new(name)),
             private_key: PrivateKey::generate(),
             outside,
             inside,
@@ -228,48 +207,13 @@ impl End {
         show.args(["link", "show", &self.interface]);
         show.output().unwrap().status.success()
     }
+}
 
-    pub(crate) fn add_address(&self, device: &str, address: IpAddr) {
-        let (length, options): (u8, &[&str]) = match address {
-            IpAddr::V4(_) => (24, &[]),
-            // Without duplicate detection the address is usable at once.
-            IpAddr::V6(_) => (64, &["nodad"]),
-        };
-        let prefix = format!("{address}/{length}");
-        let mut arguments = vec!["addr", "add", &prefix, "dev", device];
-        arguments.extend(options);
-        self.run("ip", &arguments);
-    }
+impl Deref for End {
+    type Target = Namespace;
 
-    /// Runs a command in the namespace, which must succeed.
-    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
-        text(self.command(program).args(arguments).output().unwrap())
-    }
-
-    pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/run/netns/{}", self.namespace))
-            .arg(program);
-        command
-    }
-
-    /// A UDP socket in the namespace, which gives up waiting after [`PATIENCE`].
-    pub(crate) fn udp(&self, address: IpAddr, port: u16) -> UdpSocket {
-        let socket = self.within(move || bind_patiently(SocketAddr::new(address, port)));
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
-    }
-
-    /// What `open` opens in the namespace.
-    pub(crate) fn within<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> T {
-        let namespace = File::open(format!("/run/netns/{}", self.namespace)).unwrap();
-        let opening = thread::spawn(move || {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
-            open()
-        });
-        opening.join().unwrap()
+    fn deref(&self) -> &Namespace {
+        &self.namespace
     }
 }
 
@@ -282,61 +226,9 @@ impl Drop for End {
             child.wait().ok();
             fs::remove_file(self.socket()).ok();
         }
-        Command::new("ip")
-            .args(["netns", "del", &self.namespace])
-            .output()
-            .ok();
         assert!(
             !died || thread::panicking(),
             "a device died during the test"
         );
-    }
-}
-
-/// Binds once the address is free: a socket closed before may live on for a moment in a process that
-/// another thread is about to start.
-fn bind_patiently(address: SocketAddr) -> UdpSocket {
-    let bound = Cell::new(None);
-    eventually("the address is free", || match UdpSocket::bind(address) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
-        outcome => {
-            bound.set(Some(outcome.unwrap()));
-            true
-        }
-    });
-    bound.take().expect("eventually returns once it is bound")
-}
-
-/// Repeats a call that waits until no signal cuts it short. One may at any time: while one thread
-/// starts a process, news of another's child goes to whichever thread listens, and a wait with a
-/// timeout is not resumed.
-pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => (),
-            outcome => return outcome,
-        }
-    }
-}
-
-pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    text(Command::new(program).args(arguments).output().unwrap())
-}
-
-#[track_caller]
-fn text(output: Output) -> String {
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let pause = Duration::from_millis(10);
-    let mut waited = Duration::ZERO;
-    while !condition() {
-        assert!(waited < PATIENCE, "never happened: {what}");
-        thread::sleep(pause);
-        waited += pause;
     }
 }

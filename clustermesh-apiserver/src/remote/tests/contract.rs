@@ -109,6 +109,24 @@ fn holds_a_remote_to_its_contract() {
     );
 }
 
+#[test]
+fn keeps_nothing_of_scoped_records_without_room() {
+    let mut remote = connected();
+    let mut contract = Contract::default();
+    contract.limits.objects = Some(remote.records().len());
+    remote.set_contract(contract);
+    let own = remote.own.clone();
+
+    for host in 0..100 {
+        let key = format!("causeway/export/{own}/cilium/state/ip/v1/default/10.1.200.{host}");
+        let value = format!(r#"{{"IP":"10.1.200.{host}","ID":65537}}"#);
+        remote.apply(put(&key, &value), &taken(), 2_000);
+    }
+
+    assert_eq!(remote.rejections().counts["too-many"], 100);
+    assert_eq!(remote.placements.len(), 0);
+}
+
 #[track_caller]
 fn check_refusal(config: &str, expected: &str) {
     let mut remote = connected();

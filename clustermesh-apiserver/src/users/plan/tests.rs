@@ -1,4 +1,4 @@
-use kvstore::auth::Auth;
+use kvstore::auth::{Access, Auth, Keys};
 use proptest::prelude::*;
 use topology::id::ClusterName;
 
@@ -53,6 +53,27 @@ fn leaves_other_users_and_roles_alone() {
 }
 
 #[test]
+fn gives_agents_of_an_older_store_what_they_may_write() {
+    let (mut auth, desired) = (Auth::default(), desired(&["us"], true));
+    settle(&mut auth, &desired, &[]);
+    let expected = actual(&auth);
+    let agents = Keys::prefix("causeway/agents/");
+    // As it was before agents wrote anything, and as somebody may have helped himself.
+    for command in [
+        Command::RoleRevokePermission {
+            role: "local".into(),
+            keys: agents.clone(),
+        },
+        grant("local", agents),
+    ] {
+        auth.apply(command).unwrap();
+        assert_ne!(actual(&auth), expected);
+        settle(&mut auth, &desired, &[]);
+        assert_eq!(actual(&auth), expected);
+    }
+}
+
+#[test]
 fn takes_from_own_roles_and_users_what_they_should_not_have() {
     let (mut auth, desired) = (Auth::default(), desired(&["us"], true));
     settle(&mut auth, &desired, &[]);
@@ -62,6 +83,11 @@ fn takes_from_own_roles_and_users_what_they_should_not_have() {
         Command::RoleGrantPermission {
             role: "remote".into(),
             keys: Keys::prefix("cilium/state/"),
+            access: Access::ReadWrite,
+        },
+        Command::RoleGrantPermission {
+            role: "local".into(),
+            keys: Keys::prefix("causeway/"),
             access: Access::ReadWrite,
         },
         user_grant("remote-us", "root"),
@@ -109,9 +135,18 @@ proptest! {
     fn reaches_any_set_of_peers_from_any_other_and_stays(
         before in prop::sample::subsequence(PEERS.to_vec(), 0..=PEERS.len()),
         after in prop::sample::subsequence(PEERS.to_vec(), 0..=PEERS.len()),
+        strange in prop::collection::vec(
+            (prop::sample::select(ROLES.to_vec()), prop::sample::select(PREFIXES.to_vec()), access()),
+            0..4,
+        ),
     ) {
         let mut auth = Auth::default();
         settle(&mut auth, &desired(&before, true), &[]);
+        for (role, prefix, access) in strange {
+            let keys = Keys::prefix(prefix);
+            let role = role.to_owned();
+            auth.apply(Command::RoleGrantPermission { role, keys, access }).unwrap();
+        }
         let after = desired(&after, true);
         settle(&mut auth, &after, &[]);
 
@@ -123,6 +158,12 @@ proptest! {
 }
 
 const PEERS: [&str; 5] = ["africa", "asia", "us", "us-2", "x"];
+const ROLES: [&str; 2] = ["local", "remote"];
+const PREFIXES: [&str; 4] = ["", "causeway/", "causeway/agents/", "cilium/state/"];
+
+fn access() -> impl Strategy<Value = Access> {
+    prop::sample::select(vec![Access::Read, Access::ReadWrite, Access::Write])
+}
 
 fn desired(peers: &[&str], enabled: bool) -> Desired {
     let peers: Vec<ClusterName> = peers.iter().map(|it| it.parse().unwrap()).collect();

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use topology::record::{Capabilities, ClusterConfig};
 use topology::report::{
-    Failure, KindReport, LinkReport, PulseReport, ThrottleReport, ViolationReport,
+    Failure, KindReport, LinkReport, LivenessReport, PulseReport, ThrottleReport, ViolationReport,
 };
 
 use super::*;
@@ -25,6 +25,7 @@ us    2   connected  2m     6/6     1.5ms 3s ago  2      1         4           6
 
 us
   endpoints    https://192.0.2.20:2379
+  decided by   etcd; 2 of 2 nodes reach its pods
   last failure 1m ago: connection refused
   config       id 2, mesh of 255, canaries on, services-and-endpointslices, service exports off
   certificate  remote-eu, 89d left (/pki/us.crt)
@@ -32,6 +33,35 @@ us
 
 "
     );
+}
+
+#[test]
+fn says_who_decides() {
+    let text = |decided_by, nodes_reporting, nodes_reaching, nodes_not_reaching| {
+        let mut us = us();
+        us.liveness = LivenessReport {
+            decided_by,
+            nodes_reporting,
+            nodes_reaching,
+            nodes_not_reaching,
+        };
+        let peers = MeshPeers::new(vec![apiserver(vec![us])], vec![eu_node()], NOW);
+        let json = serde_json::to_value(&peers).unwrap();
+        let decided_by = &json["clusters"][0]["peers"][0]["liveness"]["decidedBy"];
+        (
+            decided_by.as_str().unwrap().to_owned(),
+            peers.text(NOW, false),
+        )
+    };
+
+    let (witness, shown) = text(Witness::Etcd, 0, 0, 0);
+    assert_eq!(witness, "etcd");
+    let expected = "  decided by   etcd; no node reports what it reaches\n";
+    assert!(shown.contains(expected), "{shown}");
+    let (witness, shown) = text(Witness::DataPlane, 4, 2, 1);
+    assert_eq!(witness, "data plane");
+    let expected = "  decided by   data plane; 2 of 4 nodes reach its pods, 1 unknown yet\n";
+    assert!(shown.contains(expected), "{shown}");
 }
 
 #[test]
@@ -48,6 +78,14 @@ fn says_what_keeps_a_cluster_from_being_well() {
     check("the connection to cluster us is interrupted", |it| {
         it.link.connected = false;
     });
+    check(
+        "cluster us is kept, and tells nothing new: it is away",
+        |it| {
+            it.link.connected = false;
+            it.liveness.decided_by = Witness::DataPlane;
+            it.cluster.reason = "it is away".to_owned();
+        },
+    );
     check(
         "nothing of cluster us is believed: its id 1 is taken",
         |it| {
@@ -243,6 +281,11 @@ fn us() -> PeerReport {
     ];
     PeerReport {
         cluster: cluster("us", 2, ClusterState::Connected, Some(NOW - 125_000)),
+        liveness: LivenessReport {
+            nodes_reporting: 2,
+            nodes_reaching: 2,
+            ..LivenessReport::default()
+        },
         endpoints: vec!["https://192.0.2.20:2379".to_owned()],
         link: LinkReport {
             connected: true,

@@ -2,7 +2,8 @@
 
 use topology::record::ClusterConfig;
 use topology::report::{
-    CertificateReport, ClusterState, PeerReport, ThrottleReport, ViolationReport,
+    CertificateReport, ClusterState, LivenessReport, PeerReport, ThrottleReport, ViolationReport,
+    Witness,
 };
 
 use super::{MeshPeers, OwnCluster, SeenPeer};
@@ -162,7 +163,10 @@ fn some(well: usize, all: usize) -> Cell {
 /// What no column has room for.
 fn details(report: &PeerReport, now: u64) -> String {
     let cluster = &report.cluster;
-    let mut lines = vec![("endpoints", report.endpoints.join(", "))];
+    let mut lines = vec![
+        ("endpoints", report.endpoints.join(", ")),
+        ("decided by", decision(report.liveness)),
+    ];
     if !cluster.reason.is_empty() {
         lines.push(("reason", cluster.reason.clone()));
     }
@@ -200,6 +204,28 @@ fn details(report: &PeerReport, now: u64) -> String {
         text.push_str(&format!("  {name:<13}{value}\n"));
     }
     text
+}
+
+/// What tells whether the cluster is connected.
+fn decision(liveness: LivenessReport) -> String {
+    let LivenessReport {
+        decided_by,
+        nodes_reporting,
+        nodes_reaching,
+        nodes_not_reaching,
+    } = liveness;
+    let witness = match decided_by {
+        Witness::DataPlane => "data plane",
+        Witness::Etcd => "etcd",
+    };
+    if nodes_reporting == 0 {
+        return format!("{witness}; no node reports what it reaches");
+    }
+    let unknown = match nodes_reporting.saturating_sub(nodes_reaching + nodes_not_reaching) {
+        0 => String::new(),
+        unknown => format!(", {unknown} unknown yet"),
+    };
+    format!("{witness}; {nodes_reaching} of {nodes_reporting} nodes reach its pods{unknown}")
 }
 
 fn config(config: Option<&ClusterConfig>) -> String {

@@ -14,16 +14,20 @@ use clap::Parser as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
-use wireguard::device::{Device, End};
+use wireguard::device::{End, Opened, Uapi};
 
 use config::Config;
 
 mod config;
 mod detach;
+mod handover;
+mod notify;
+mod privileges;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let outcome = if config.runs_in_foreground() {
+    let is_handed_over = handover::is_for_us(&config.handover);
+    let outcome = if config.runs_in_foreground() || is_handed_over {
         serve(&config)
     } else {
         detach::start_in_background(&config)
@@ -42,14 +46,36 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     if config.detached {
         detach::leave_session()?;
     }
-    keep_keys_private();
+    privileges::keep_keys_private();
 
     // Room for one: the first reason to stop is the only one needed.
     let (end, ended) = mpsc::sync_channel(1);
-    watch_signals(end.clone())?;
-    let device = Device::start(&config.interface, &config.uapi_dir, end)?;
+    let signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    let uapi = match handover::listener(&config.handover)? {
+        Some(listener) => Uapi::Handed(listener),
+        None => Uapi::In(&config.uapi_dir),
+    };
+    let opened = Opened::open(
+        &config.interface,
+        uapi,
+        Some(&config.state_dir),
+        end.clone(),
+    )?;
+    if !config.keep_privileges {
+        if let Some(user) = config.user {
+            opened
+                .give_to(user)
+                .context("cannot give --state-dir away")?;
+        }
+        privileges::drop_them(config.user)?;
+    }
+    watch_signals(signals, end)?;
+    let device = opened.serve()?;
     if config.detached {
         detach::report_ready()?;
+    }
+    if let Some(socket) = &config.notify_socket {
+        notify::ready(socket)?;
     }
 
     let why = ended.recv().context("nobody is left to end the device")?;
@@ -71,18 +97,7 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets no other user see the keys, in a core dump or through the socket's file.
-fn keep_keys_private() {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    if let Err(error) =
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-    {
-        tracing::warn!(%error, "core dumps may contain keys");
-    }
-}
-
-fn watch_signals(end: SyncSender<End>) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+fn watch_signals(mut signals: Signals, end: SyncSender<End>) -> anyhow::Result<()> {
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

@@ -1,0 +1,70 @@
+//! Decides which node of a cluster carries the traffic between one of its nodes and another cluster.
+//!
+//! Without gateways each node carries its own. With them, both ends of a conversation must come to the
+//! same gateways, for a tunnel takes nothing that it would not send: so the choice depends only on
+//! what both know, the node, the other cluster, and the gateways with their health.
+
+use std::collections::BTreeMap;
+
+use topology::id::{ClusterName, NodeName};
+use topology::maglev;
+use topology::mesh::Mesh;
+use topology::record::Node;
+
+/// The annotation of a Node that makes it a gateway of its cluster, with the value `true`.
+const GATEWAY: &str = "causeway.io/gateway";
+
+/// The gateways of every cluster that has some.
+pub(super) struct Gateways<'a>(BTreeMap<&'a ClusterName, Vec<&'a Node>>);
+
+impl<'a> Gateways<'a> {
+    pub(super) fn of(mesh: &'a Mesh) -> Self {
+        let mut gateways = BTreeMap::<_, Vec<_>>::new();
+        for node in mesh.nodes().values() {
+            if node.annotations.get(GATEWAY).is_some_and(|it| it == "true") {
+                gateways.entry(&node.cluster).or_default().push(node);
+            }
+        }
+        Self(gateways)
+    }
+
+    pub(super) fn exist(&self, cluster: &ClusterName) -> bool {
+        self.0.contains_key(cluster)
+    }
+
+    /// Whether a node speaks with other clusters itself.
+    pub(super) fn is_carrier(&self, cluster: &ClusterName, node: &NodeName) -> bool {
+        let gateways = self.0.get(cluster);
+        gateways.is_none_or(|it| it.iter().any(|it| it.name == *node))
+    }
+
+    /// The node that carries what goes between `node` and the cluster `other`.
+    ///
+    /// The nodes of a cluster are spread over its gateways, another way for each other cluster; when a
+    /// gateway goes, only what it carried moves. When none is up, one that is not stands in: it may be
+    /// the probes that are wrong.
+    pub(super) fn carrier(
+        &self,
+        node: &'a Node,
+        other: &ClusterName,
+        is_up: impl Fn(&Node) -> bool,
+    ) -> Option<&'a Node> {
+        if self.is_carrier(&node.cluster, &node.name) {
+            return Some(node);
+        }
+        let gateways = self.0.get(&node.cluster)?.iter().copied();
+        gateways.max_by_key(|it| (is_up(it), weight(node, other, it), &it.name))
+    }
+}
+
+/// How much a gateway is preferred.
+fn weight(node: &Node, other: &ClusterName, gateway: &Node) -> u64 {
+    let text = format!("{} {other} {}", node.name, gateway.name);
+    maglev::hash(text.as_bytes(), WEIGHT_SEED)
+}
+
+/// Any number; both ends must have the same.
+const WEIGHT_SEED: u64 = 0x51ed_270b_a1d4_8f6d;
+
+#[cfg(test)]
+mod tests;

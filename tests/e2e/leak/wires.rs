@@ -1,0 +1,97 @@
+//! Listens on every link between hosts.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use lab::inspect::{Inspection, Secrets};
+use lab::{Capture, Lab};
+
+/// Every link between two hosts of the lab.
+pub(crate) struct Wires(Vec<Wire>);
+
+struct Wire {
+    name: String,
+    secrets: Secrets,
+    capture: Capture,
+}
+
+/// What was heard on each link.
+pub(crate) struct Heard(Vec<(String, Inspection)>);
+
+impl Wires {
+    /// Starts to listen: on the link of each router to the internet, where no pod's address belongs
+    /// at all, and on that of each host to its router, where only the other regions' do not.
+    pub(crate) fn tap(lab: &Lab) -> Result<Self> {
+        let regions = &lab.plan().regions;
+        let mut wires = Vec::new();
+        for region in regions {
+            let nodes = region.node_numbers().map(|it| format!("node-{it}"));
+            for link in nodes.chain(["control", "wan0"].map(str::to_owned)) {
+                let peered = regions
+                    .iter()
+                    .filter(|it| link == "wan0" || it.name != region.name);
+                wires.push(Wire {
+                    name: format!("{} {link}", region.name),
+                    secrets: Secrets {
+                        marker: Vec::new(),
+                        prefixes: peered.map(|it| it.pod_range()).collect(),
+                    },
+                    capture: Capture::start(lab, &region.router(), &link)?,
+                });
+            }
+        }
+        Ok(Self(wires))
+    }
+
+    /// What has been heard until now.
+    pub(crate) fn heard(&mut self) -> Result<Heard> {
+        let heard = self.0.iter_mut().map(|it| {
+            let inspection = it.capture.so_far(&it.secrets)?;
+            Ok((it.name.clone(), inspection))
+        });
+        heard.collect::<Result<_>>().map(Heard)
+    }
+
+    /// Ends the listening; what was heard is complete, or this fails.
+    pub(crate) fn end(self) -> Result<Heard> {
+        let heard = self.0.into_iter().map(|it| {
+            let inspection = it.capture.stop()?.inspect(&it.secrets)?;
+            Ok((it.name, inspection))
+        });
+        heard.collect::<Result<_>>().map(Heard)
+    }
+}
+
+impl Heard {
+    pub(crate) fn packets(&self) -> usize {
+        self.sum(|it| it.packets)
+    }
+
+    pub(crate) fn wireguard(&self) -> usize {
+        self.sum(|it| it.wireguard)
+    }
+
+    pub(crate) fn leaks(&self) -> usize {
+        self.sum(|it| it.leak_count)
+    }
+
+    /// Those on the link of this name.
+    pub(crate) fn leaks_on(&self, name: &str) -> usize {
+        let found = self.0.iter().find(|(it, _)| it == name);
+        found.map_or(0, |(_, it)| it.leak_count)
+    }
+
+    /// The first leaks of each link in words.
+    pub(crate) fn describe(&self) -> String {
+        self.0.iter().fold(String::new(), |mut text, (name, it)| {
+            for leak in &it.leaks {
+                let _infallible = writeln!(text, "{name}: {leak}");
+            }
+            text
+        })
+    }
+
+    fn sum(&self, count: impl Fn(&Inspection) -> usize) -> usize {
+        self.0.iter().map(|(_, it)| count(it)).sum()
+    }
+}
