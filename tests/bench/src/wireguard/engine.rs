@@ -247,8 +247,8 @@ fn configure(
             100 + b
         );
     }
-    let path: &Path = &directory.path().join(&end.interface);
-    fs::write(path, text).context("cannot write a configuration")?;
+    let path = directory.path().join(format!("{}.conf", end.interface));
+    fs::write(&path, text).context("cannot write a configuration")?;
     let path = path.display().to_string();
     end.run("wg", &["setconf", &end.interface, &path])?;
     let inside = format!("{}/24", end.inside);

@@ -89,8 +89,10 @@ impl Ground {
             end.run("ip", &["address", "add", &outside, "dev", "cable"])?;
             end.run("ip", &["link", "set", "cable", "up"])?;
             if offloads == Offloads::None {
-                let none = ["tso", "off", "gso", "off", "tx-udp-segmentation", "off"];
-                end.run("ethtool", &[&["-K", "cable"], &none[..]].concat())?;
+                // What is cut on the way out may be joined on the way in, as on a card.
+                let settings = "tso off gso off gro on tx-udp-segmentation off";
+                let settings: Vec<&str> = settings.split(' ').collect();
+                end.run("ethtool", &[&["-K", "cable"], &settings[..]].concat())?;
             }
         }
         Ok(ground)
