@@ -52,12 +52,6 @@ pub(crate) const WIREGUARD_PUBLIC_KEY: &[&str] = &[
     "io.cilium.network.wg-pub-key",
 ];
 
-/// The key that will take its place, which others should accept already.
-pub(crate) const WIREGUARD_NEXT_PUBLIC_KEY: &str = "causeway.io/wg-next-pub-key";
-
-/// Where a node may be reached, the likeliest first: socket addresses, with commas between them.
-pub(crate) const WIREGUARD_ENDPOINTS: &str = "causeway.io/wg-endpoints";
-
 /// Anything but `true` means no, as upstream.
 fn is_true(annotations: &Annotations, names: &[&str]) -> Option<bool> {
     value(annotations, names).map(|it| it.eq_ignore_ascii_case("true"))

@@ -2,16 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use topology::record::{AddressKind, Node};
+use topology::record::{AddressKind, ENDPOINTS_ANNOTATION, NEXT_PUBLIC_KEY_ANNOTATION, Node};
 use wireguard::PublicKey;
 
 use crate::desired::WIREGUARD_PORT;
-
-/// The annotation of a Node that names the key which is about to take the place of its own.
-pub const NEXT_PUBLIC_KEY: &str = "causeway.io/wg-next-pub-key";
-
-/// The annotation of a Node that lists where it may be reached: socket addresses, between commas.
-pub const ENDPOINTS: &str = "causeway.io/wg-endpoints";
 
 /// Places at which one node is looked for; a Node that lists more is wrong, or wants us to knock at
 /// every door of the world.
@@ -19,7 +13,10 @@ pub const ENDPOINTS_MAX: usize = 8;
 
 /// The key that is about to take the place of the node's own.
 pub fn next_public_key(node: &Node) -> Option<PublicKey> {
-    node.annotations.get(NEXT_PUBLIC_KEY)?.parse().ok()
+    node.annotations
+        .get(NEXT_PUBLIC_KEY_ANNOTATION)?
+        .parse()
+        .ok()
 }
 
 /// The node's addresses on the underlay: internal ones before external ones, v4 before v6.
@@ -45,7 +42,10 @@ pub fn own(configured: &[SocketAddr], underlay: &[IpAddr]) -> Vec<SocketAddr> {
 /// Where to look for a node, the likeliest place first: what it lists, or its addresses. Never empty
 /// for a node with an address.
 pub fn of(node: &Node) -> Vec<SocketAddr> {
-    let listed = node.annotations.get(ENDPOINTS).map_or("", String::as_str);
+    let listed = node
+        .annotations
+        .get(ENDPOINTS_ANNOTATION)
+        .map_or("", String::as_str);
     let listed = listed.split(',').filter_map(|it| it.trim().parse().ok());
     let listed = listed.filter(is_a_place);
     let addresses = underlay(node)
@@ -106,7 +106,7 @@ mod tests {
             {{"Type":"InternalIP","IP":"2001:db8::1"}},
             {{"Type":"InternalIP","IP":"192.0.2.11"}},
             {{"Type":"CiliumInternalIP","IP":"10.2.1.1"}}],
-            "Annotations":{{"{ENDPOINTS}":"{endpoints}"}}}}"#
+            "Annotations":{{"{ENDPOINTS_ANNOTATION}":"{endpoints}"}}}}"#
         ))
         .unwrap()
     }

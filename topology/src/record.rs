@@ -20,7 +20,10 @@ use std::num::ParseIntError;
 use crate::id::{ClusterId, ClusterName, NumericIdentity};
 use crate::service::LocalService;
 
-pub use agent::{ClusterReach, Reach, TunnelEnd};
+pub use agent::{
+    AGENT_NODES_MAX, AGENT_RECORD_BYTES_MAX, ClusterReach, ENDPOINTS_ANNOTATION,
+    NEXT_PUBLIC_KEY_ANNOTATION, Reach, TunnelEnd,
+};
 pub use cluster_config::{Capabilities, ClusterConfig};
 pub use cluster_service::{BackendZone, ClusterService, ForZone, ServiceBackend};
 pub use ip::{IpIdentity, NamedPort};

@@ -7,17 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvstore::follower::{Change, Record as Stored, Update};
 use topology::health::Health;
 use topology::id::{ClusterName, NodeName};
-use topology::record::{ClusterReach, Key, Reach, Record, TunnelEnd};
+use topology::record::{
+    AGENT_NODES_MAX, AGENT_RECORD_BYTES_MAX, ClusterReach, Key, Reach, Record, TunnelEnd,
+};
 use topology::report::Problem;
 
 use crate::moment::Moment;
 use crate::remote::{Rejections, Tally};
-
-/// Nodes whose records are kept: as many as a Kubernetes cluster may have.
-const NODES_MAX: usize = 5_000;
-
-/// The largest record that is read: a node with tunnels to all of the largest mesh, and room to spare.
-const RECORD_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(super) struct Agents {
@@ -129,8 +125,8 @@ impl Agents {
         let Some(key) = self.parse(&stored.key) else {
             return;
         };
-        if RECORD_BYTES_MAX < stored.value.len() {
-            let what = format!("it has more than {RECORD_BYTES_MAX} bytes");
+        if AGENT_RECORD_BYTES_MAX < stored.value.len() {
+            let what = format!("it has more than {AGENT_RECORD_BYTES_MAX} bytes");
             self.rejections.count("too-large", &stored.key, &what);
             return;
         }
@@ -185,9 +181,9 @@ impl Agents {
     }
 
     fn has_room(&mut self, nodes: usize, is_known: bool, stored: &Stored) -> bool {
-        let has_room = is_known || nodes < NODES_MAX;
+        let has_room = is_known || nodes < AGENT_NODES_MAX;
         if !has_room {
-            let what = format!("{NODES_MAX} other nodes have reported");
+            let what = format!("{AGENT_NODES_MAX} other nodes have reported");
             self.rejections.count("too-many", &stored.key, &what);
         }
         has_room

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use topology::id::NodeName;
-use topology::record::{Node, TunnelEnd};
+use topology::record::{ENDPOINTS_ANNOTATION, NEXT_PUBLIC_KEY_ANNOTATION, Node, TunnelEnd};
 
 use super::{Changes, Publisher, Unit};
-use crate::annotation::{WIREGUARD_ENDPOINTS, WIREGUARD_NEXT_PUBLIC_KEY, WIREGUARD_PUBLIC_KEY};
+use crate::annotation::WIREGUARD_PUBLIC_KEY;
 
 /// Marks traffic to a node's pods as encrypted by WireGuard.
 pub(super) const WIREGUARD_ENCRYPTION_KEY: u8 = 255;
@@ -39,7 +39,7 @@ impl Tunnels {
         if !end.endpoints.is_empty() {
             let endpoints = end.endpoints.iter().map(ToString::to_string);
             let endpoints: Vec<String> = endpoints.collect();
-            annotate(WIREGUARD_ENDPOINTS, endpoints.join(","));
+            annotate(ENDPOINTS_ANNOTATION, endpoints.join(","));
         }
         // What follows a key is of no use beside another.
         let is_named = !node.wireguard_public_key.is_empty();
@@ -47,7 +47,7 @@ impl Tunnels {
             return node;
         }
         if let Some(next) = &end.next_public_key {
-            annotate(WIREGUARD_NEXT_PUBLIC_KEY, next.clone());
+            annotate(NEXT_PUBLIC_KEY_ANNOTATION, next.clone());
         }
         if !is_named {
             annotate(WIREGUARD_PUBLIC_KEY[0], end.public_key.clone());

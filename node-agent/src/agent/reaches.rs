@@ -11,19 +11,13 @@ use kvstore::store::Store;
 use tokio::sync::mpsc;
 use topology::id::{ClusterName, NodeName};
 use topology::mesh::{Event, Mesh};
-use topology::record::{AGENTS, Key, Record};
+use topology::record::{AGENT_NODES_MAX, AGENT_RECORD_BYTES_MAX, AGENTS, Key, Record};
 use topology::report::Problem;
 
 use super::Agent;
 
 /// Updates on their way; more wait in the store.
 const UPDATES_MAX: usize = 4;
-
-/// Nodes that are heard: as many as a Kubernetes cluster may have.
-const NODES_MAX: usize = 5_000;
-
-/// The largest record that is read: a node with tunnels to all of the largest mesh, and room to spare.
-const RECORD_BYTES_MAX: usize = 256 << 10;
 
 /// What is heard of the own cluster's gateways, if anything has to be.
 pub(super) struct Reaches {
@@ -136,13 +130,13 @@ fn events(mesh: &Mesh, update: Update) -> Vec<Event> {
             let left = mesh.reaches().len() - events.len();
             let known = |it: &Stored| knows(mesh, &it.key);
             let (known, new): (Vec<_>, Vec<_>) = records.into_iter().partition(known);
-            let room = NODES_MAX.saturating_sub(left);
+            let room = AGENT_NODES_MAX.saturating_sub(left);
             let records = known.into_iter().chain(new.into_iter().take(room));
             events.extend(records.filter_map(put));
             events
         }
         Update::Changed(changes) => {
-            let mut room = NODES_MAX.saturating_sub(mesh.reaches().len());
+            let mut room = AGENT_NODES_MAX.saturating_sub(mesh.reaches().len());
             let mut events = Vec::new();
             for change in changes {
                 match change {
@@ -176,7 +170,7 @@ fn knows(mesh: &Mesh, text: &str) -> bool {
 }
 
 fn put(record: Stored) -> Option<Event> {
-    let is_small = record.value.len() <= RECORD_BYTES_MAX;
+    let is_small = record.value.len() <= AGENT_RECORD_BYTES_MAX;
     is_small.then_some(Event::Put {
         key: record.key,
         value: record.value,
@@ -233,18 +227,18 @@ mod tests {
     #[test]
     fn hears_so_many_nodes_and_records_of_so_many_bytes() {
         let mut mesh = mesh_that_heard(&["node-1"]);
-        let many = || (0..=NODES_MAX).map(|it| stored(&format!("node-{it}"), b"{}"));
+        let many = || (0..=AGENT_NODES_MAX).map(|it| stored(&format!("node-{it}"), b"{}"));
 
         take(&mut mesh, Update::Listed(many().collect()));
-        assert_eq!(mesh.reaches().len(), NODES_MAX);
+        assert_eq!(mesh.reaches().len(), AGENT_NODES_MAX);
         take(
             &mut mesh,
             Update::Changed(many().map(Change::Put).collect()),
         );
-        assert_eq!(mesh.reaches().len(), NODES_MAX);
+        assert_eq!(mesh.reaches().len(), AGENT_NODES_MAX);
 
         take(&mut mesh, Update::Listed(Vec::new()));
-        let large = vec![b' '; RECORD_BYTES_MAX + 1];
+        let large = vec![b' '; AGENT_RECORD_BYTES_MAX + 1];
         let large = stored("node-1", &large);
         assert_eq!(events(&mesh, Update::Listed(vec![large])), []);
     }

@@ -10,6 +10,19 @@ use serde::{Deserialize, Serialize};
 use crate::health::Health;
 use crate::id::ClusterName;
 
+/// Nodes whose records a reader keeps: as many as a Kubernetes cluster may have.
+pub const AGENT_NODES_MAX: usize = 5_000;
+
+/// The largest record that is read: a node with tunnels to all of the largest mesh, and room to spare.
+pub const AGENT_RECORD_BYTES_MAX: usize = 256 << 10;
+
+/// A Node's annotation: the key that will take its key's place, which others should accept already.
+pub const NEXT_PUBLIC_KEY_ANNOTATION: &str = "causeway.io/wg-next-pub-key";
+
+/// A Node's annotation: where it may be reached, the likeliest first, as socket addresses with commas
+/// between them.
+pub const ENDPOINTS_ANNOTATION: &str = "causeway.io/wg-endpoints";
+
 /// `causeway/agents/reach/v1/<cluster>/<node>`: what probes through the tunnels of a node see of the
 /// other clusters. On a lease of the agent, so that it ends with it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

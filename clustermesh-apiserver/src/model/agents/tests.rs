@@ -64,7 +64,7 @@ fn keeps_what_was_good_when_a_record_is_not() {
         put(NODE_1, &reach("+")),
         put(END, &end(KEY)),
     ]));
-    let large = format!("{}{}", reach("-"), " ".repeat(RECORD_BYTES_MAX));
+    let large = format!("{}{}", reach("-"), " ".repeat(AGENT_RECORD_BYTES_MAX));
 
     for (key, value) in [
         (NODE_1, "{"),
@@ -101,18 +101,18 @@ fn keeps_what_was_good_when_a_record_is_not() {
 #[test]
 fn listens_to_so_many_nodes_and_no_more() {
     let mut agents = agents();
-    let nodes = (0..=NODES_MAX).map(|it| {
+    let nodes = (0..=AGENT_NODES_MAX).map(|it| {
         let mut key = String::new();
         write!(key, "causeway/agents/reach/v1/eu/n{it}").unwrap();
         put(&key, &reach("+"))
     });
     agents.apply(Update::Changed(nodes.collect()));
-    assert_eq!(counts(&agents), (NODES_MAX, 0, 0));
+    assert_eq!(counts(&agents), (AGENT_NODES_MAX, 0, 0));
     assert_eq!(agents.rejections.counts["too-many"], 1);
 
     let known = put("causeway/agents/reach/v1/eu/n0", &reach("-"));
     agents.apply(Update::Changed(vec![known]));
-    assert_eq!(counts(&agents), (NODES_MAX - 1, 1, 0));
+    assert_eq!(counts(&agents), (AGENT_NODES_MAX - 1, 1, 0));
 }
 
 /// Applies words such as `1:+`, a node and what it says, and compares the tally.

@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::wait_for;
 use tempfile::TempDir;
 
@@ -259,13 +261,9 @@ fn configure(
 
 /// The key of somebody who never calls: base64 of 32 bytes that begin with a number.
 fn stranger(number: u32) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = (0..6).map(|index| {
-        let digit = number >> (6 * index) & 63;
-        char::from(ALPHABET[digit as usize])
-    });
-    let digits: String = digits.collect();
-    format!("{digits}{}=", "A".repeat(37))
+    let mut key = [0; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    BASE64.encode(key)
 }
 
 fn socket(end: &End) -> PathBuf {
