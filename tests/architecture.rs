@@ -130,6 +130,7 @@ const DOORS: &[&str] = &[
     "wireguard/src/device/sockets.rs",
     "wireguard/src/device/timekeeping.rs",
     "wireguard/src/device/transmit.rs",
+    "wireguard/src/device/wait.rs",
     "wireguard/src/kernel/client.rs",
     "wireguard/src/uapi/client.rs",
 ];

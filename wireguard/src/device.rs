@@ -32,6 +32,7 @@ mod server;
 mod sockets;
 mod timekeeping;
 mod transmit;
+mod wait;
 
 /// Why a device came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

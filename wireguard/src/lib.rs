@@ -16,6 +16,7 @@ mod inbox;
 mod ingress;
 mod kernel;
 mod key;
+mod lookout;
 mod message;
 mod noise;
 mod outbox;

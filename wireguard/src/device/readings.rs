@@ -15,9 +15,10 @@ const FRAME_BYTES_MAX: usize = 65_536 + VnetHeader::BYTES;
 
 /// The reading end of the interface, which one thread has at a time, so that packets keep their order.
 ///
-/// The thread that transmits waits for it, except while a thread that receives has adopted it. That
-/// one is awake anyhow when the interface has answers to what it was just given: acknowledgements,
-/// echoes. To wake another thread for each of them costs more than to carry them.
+/// The thread that transmits waits for it, except while a thread that receives has adopted it, as it
+/// does whenever the interface is empty. That one is awake anyhow when the interface has answers to what
+/// it was just given: acknowledgements, echoes. And it hears the answers to what the interface had. To
+/// wake another thread for each of them costs more than to carry them.
 pub(super) struct Readings {
     reader: Mutex<Reader>,
     returned: Condvar,
@@ -79,8 +80,7 @@ impl Readings {
             return false;
         };
         let drained = reader.drain(shared, BYTES_ADOPTED_MAX);
-        let is_empty = drained.error.is_some_and(|it| is(&it, Errno::AGAIN));
-        let adopts = is_empty && (adopted || 0 < drained.frames);
+        let adopts = drained.error.is_some_and(|it| is(&it, Errno::AGAIN));
         reader.adopter = adopts.then_some(family);
         if adopted && !adopts {
             self.returned.notify_one();

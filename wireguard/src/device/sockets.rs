@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, RcvBufForce, SndBufForce};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::wait::wait;
 use crate::congestion::Ecn;
 use crate::ingress::Arrival;
+use crate::lookout::Lookout;
 use crate::outbox::Burst;
 use crate::tunnel::Endpoint;
 
@@ -39,6 +41,7 @@ pub(super) struct Arrivals {
     buffer: Box<[u8]>,
     groups: Vec<RecvMeta>,
     count: usize,
+    lookout: Lookout,
 }
 
 /// Groups that one call may bring: for datagrams that the kernel did not join.
@@ -209,6 +212,7 @@ impl Half {
         other: Option<&impl AsFd>,
         retired: &AtomicBool,
     ) -> io::Result<()> {
+        let is_expectant = arrivals.datagrams() <= 1;
         arrivals.count = 0;
         loop {
             let mut chunks = arrivals.buffer.chunks_mut(GROUP_BYTES_MAX);
@@ -226,12 +230,12 @@ impl Half {
                     }
                     let mut own = [PollFd::new(&self.socket, PollFlags::IN)];
                     let Some(other) = other else {
-                        poll(&mut own, None)?;
+                        wait(&mut own, &mut arrivals.lookout, is_expectant)?;
                         continue;
                     };
                     let [own] = own;
                     let mut both = [own, PollFd::new(other, PollFlags::IN)];
-                    poll(&mut both, None)?;
+                    wait(&mut both, &mut arrivals.lookout, is_expectant)?;
                     if !both[1].revents().is_empty() {
                         return Ok(());
                     }
@@ -248,6 +252,7 @@ impl Arrivals {
             buffer: vec![0; GROUPS_MAX * GROUP_BYTES_MAX].into_boxed_slice(),
             groups: vec![RecvMeta::default(); GROUPS_MAX],
             count: 0,
+            lookout: Lookout::default(),
         }
     }
 
@@ -268,6 +273,11 @@ impl Arrivals {
             }
         });
         (&mut self.buffer, groups)
+    }
+
+    fn datagrams(&self) -> usize {
+        let groups = self.groups[..self.count].iter();
+        groups.map(|it| it.len.div_ceil(it.stride.max(1))).sum()
     }
 }
 
