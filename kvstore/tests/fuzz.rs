@@ -3,10 +3,6 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on should panic where it stands"
 )]
-#![expect(
-    clippy::print_stdout,
-    reason = "tests print their seeds and what they measured"
-)]
 
 #[path = "../fuzz/entries.rs"]
 mod entries;
@@ -18,9 +14,8 @@ use etcd_client::proto::{
     PbTxnRequest, PbTxnRequestOp,
 };
 use kvstore::auth::{Access, Auth, Command, Keys, PasswordHash};
+use lab::mutate;
 use prost::Message as _;
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 
 const ROUNDS: usize = 20_000;
 
@@ -29,13 +24,13 @@ fn reads_any_configuration() {
     let sample = "endpoints:\n- https://10.0.0.1:2379\ntrusted-ca-file: /ca.crt\n\
                   cert-file: /client.crt\nkey-file: /client.key\n\
                   cilium-host-aliases: [{hostname: a.example, ips: [10.0.0.1, \"fd00::1\"]}]\n";
-    mutate(sample.as_bytes(), entries::config);
+    mutate(sample.as_bytes(), ROUNDS, entries::config);
 }
 
 #[test]
 fn reads_any_certificate() {
     let certificate = rcgen::generate_simple_self_signed(["remote".to_owned()]).unwrap();
-    mutate(certificate.cert.der(), entries::certificate);
+    mutate(certificate.cert.der(), ROUNDS, entries::certificate);
 }
 
 #[test]
@@ -58,13 +53,13 @@ fn reads_any_users() {
     for command in commands {
         auth.apply(command).unwrap();
     }
-    mutate(&auth.to_bytes(), entries::users);
+    mutate(&auth.to_bytes(), ROUNDS, entries::users);
 }
 
 #[test]
 fn takes_any_requests() {
     let start = start();
-    mutate(&requests(), |bytes| entries::requests(bytes, start));
+    mutate(&requests(), ROUNDS, |bytes| entries::requests(bytes, start));
 }
 
 #[expect(
@@ -141,37 +136,4 @@ fn requests() -> Vec<u8> {
         bytes.extend(message);
     }
     bytes
-}
-
-/// Feeds `entry` with the sample and with what chance makes of it.
-fn mutate(sample: &[u8], entry: impl Fn(&[u8])) {
-    entry(sample);
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
-    let mut random = SmallRng::seed_from_u64(seed);
-    for _ in 0..ROUNDS {
-        let mut bytes = sample.to_vec();
-        for _ in 0..random.random_range(1..6) {
-            if bytes.is_empty() {
-                break;
-            }
-            let place = random.random_range(0..bytes.len());
-            match random.random_range(0..5) {
-                0 => bytes[place] = random.random(),
-                1 => bytes[place] ^= 1 << random.random_range(0..8),
-                2 => bytes.insert(place, random.random()),
-                3 => {
-                    let end = random.random_range(place..=bytes.len().min(place + 16));
-                    bytes.drain(place..end);
-                }
-                _ => {
-                    let end = random.random_range(place..=bytes.len().min(place + 64));
-                    let copy = bytes[place..end].to_vec();
-                    let target = random.random_range(0..bytes.len());
-                    bytes.splice(target..target, copy);
-                }
-            }
-        }
-        entry(&bytes);
-    }
 }

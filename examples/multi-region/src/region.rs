@@ -11,12 +11,12 @@ use anyhow::{Context as _, Result, ensure};
 use lab::manifests::{self, Service};
 use lab::{
     Authority, Finished, Kubelet, Lab, ManifestDirectory, Place, Plan, Pod, Process, Program,
-    Region, binaries,
+    Region, Site, binaries,
 };
 use topology::report::AgentStatus;
 
 pub(crate) use self::files::CITIES;
-use self::files::{context, etcd_config, location, places, zone};
+use self::files::{context, location, places, zone};
 
 /// The name that the whole world uses for the service.
 pub(crate) const GLOBAL_NAME: &str = "shop.global.example";
@@ -65,9 +65,7 @@ pub(crate) fn service() -> Service {
 
 /// A region with everything that runs in it; dropping it ends the processes.
 pub(crate) struct Running {
-    region: Region,
-    /// Configuration, keys and manifests.
-    directory: PathBuf,
+    site: Site,
     kubelet: Option<Kubelet>,
     pub(crate) apiserver: Process,
     pub(crate) agents: Vec<Process>,
@@ -78,38 +76,22 @@ pub(crate) struct Running {
 
 /// Writes what the region's processes read, before any of them starts.
 pub(crate) fn prepare(lab: &Lab, region: &Region, authority: &Authority) -> Result<()> {
-    let directory = directory(lab, region);
-    let name = &region.name;
-    let address = region.control_address();
-    authority
-        .server(name, address.into())?
-        .write(&directory, "server")?;
-    authority.write(&directory.join("ca.crt"))?;
-    for client in [
-        format!("local-{name}"),
-        format!("admin-{name}"),
-        "remote".to_owned(),
+    let site = Site::new(lab, region);
+    site.write_credentials(lab.plan(), authority)?;
+    for (name, text) in [
+        ("global.example.zone", zone(lab.plan())),
+        ("places.yaml", places(lab.plan())),
+        ("context.yaml", context(region)),
     ] {
-        authority.client(&client)?.write(&directory, &client)?;
+        let path = site.path(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-
-    write(
-        &directory.join("etcd.yaml"),
-        &etcd_config(address, &directory, &format!("local-{name}")),
-    )?;
-    let peers = directory.join("clustermesh");
-    for peer in lab.plan().regions.iter().filter(|it| it.name != *name) {
-        let config = etcd_config(peer.control_address(), &directory, "remote");
-        write(&peers.join(&peer.name), &config)?;
-    }
-    write(&directory.join("global.example.zone"), &zone(lab.plan()))?;
-    write(&directory.join("places.yaml"), &places(lab.plan()))?;
-    write(&directory.join("context.yaml"), &context(region))?;
-    write_manifests(lab, region, &directory)
+    write_manifests(lab, &site)
 }
 
-fn write_manifests(lab: &Lab, region: &Region, directory: &Path) -> Result<()> {
-    let objects = ManifestDirectory::create(directory.join("objects"))?;
+fn write_manifests(lab: &Lab, site: &Site) -> Result<()> {
+    let region = site.region();
+    let objects = ManifestDirectory::create(site.objects())?;
     objects.write("namespace-shop", &manifests::namespace("shop"))?;
     objects.write("service-shop", &manifests::service(region, &service()))?;
     for node in region.node_numbers() {
@@ -121,13 +103,13 @@ fn write_manifests(lab: &Lab, region: &Region, directory: &Path) -> Result<()> {
                     Some(path) => format!("wg {command} < {}", path.display()),
                 });
             let finished = lab.run(&region.node(node), shell, COMMAND_TIMEOUT)?;
-            succeeded("wg", finished)
+            finished.succeeded("wg")
         };
-        let private = directory.join(format!("node-{node}.wireguard.key"));
+        let private = site.private_key(node);
         write_secret(&private, &keys("genkey", None)?)?;
         let public = keys("pubkey", Some(&private))?;
         let key = [("network.cilium.io/wg-pub-key", public.trim())];
-        let manifest = manifests::node(region, node, &key, location(&region.name));
+        let manifest = manifests::node(region, node, &[], &key, location(&region.name));
         objects.write(&format!("node-{node}"), &manifest)?;
     }
     for pod in &region.pods {
@@ -140,30 +122,28 @@ fn write_manifests(lab: &Lab, region: &Region, directory: &Path) -> Result<()> {
 impl Running {
     /// Starts every process of the region, in the order in which a data centre would.
     pub(crate) fn start(lab: &Lab, region: &Region) -> Result<Self> {
-        let directory = directory(lab, region);
-        let objects = ManifestDirectory::create(directory.join("objects"))?;
+        let site = Site::new(lab, region);
+        let objects = ManifestDirectory::create(site.objects())?;
         let mut others = Vec::new();
         for node in region.node_numbers() {
-            others.push(start_wireguard(lab, region, node, &directory)?);
+            others.push(start_wireguard(lab, &site, node)?);
         }
         let pods = region.pods.iter().filter(|it| it.app == "shop");
         let shops = pods
-            .map(|pod| start_shop(lab, region, pod))
+            .map(|pod| lab.spawn(&region.pod(pod), site.shop(pod)?))
             .collect::<Result<_>>()?;
         let kubelet = Kubelet::start(region, service(), objects)?;
-        let apiserver = lab.spawn(&region.control(), apiserver(region, &directory)?)?;
-        others.push(lab.spawn(&region.control(), dns_authority(region, &directory)?)?);
+        let control = region.control();
+        let apiserver = lab.spawn(&control, site.apiserver()?)?;
+        others.push(lab.spawn(&control, dns_authority(&site)?)?);
         others.push(lab.spawn(&region.node(1), edge(region)?)?);
         let agents = region.node_numbers();
-        let agents = agents.map(|node| {
-            let program = agent(lab, region, node, &directory)?;
-            lab.spawn(&region.node(node), program)
-        });
-        let agents = agents.collect::<Result<_>>()?;
+        let agents = agents
+            .map(|node| lab.spawn(&region.node(node), site.agent(lab, node)?))
+            .collect::<Result<_>>()?;
 
         Ok(Self {
-            region: region.clone(),
-            directory,
+            site,
             kubelet: Some(kubelet),
             apiserver,
             agents,
@@ -173,15 +153,15 @@ impl Running {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.region.name
+        &self.region().name
     }
 
     pub(crate) fn region(&self) -> &Region {
-        &self.region
+        self.site.region()
     }
 
     pub(crate) fn context_file(&self) -> PathBuf {
-        self.directory.join("context.yaml")
+        self.site.path("context.yaml")
     }
 
     /// Checks that nothing died that should be alive.
@@ -215,13 +195,14 @@ impl Running {
     /// Restarts every agent and then the API server, each after the one before it is ready again,
     /// and returns how many processes that were.
     pub(crate) fn restart_daemons(&mut self, lab: &Lab) -> Result<usize> {
-        let region = &self.region;
+        let (site, region) = (&self.site, self.site.region());
+        let wait = |address| site.wait_until_ready(lab, address, COMMAND_TIMEOUT);
         for (number, agent) in region.node_numbers().zip(&mut self.agents) {
             agent.restart()?;
-            wait_until_ready(lab, region, region.node_address(number))?;
+            wait(region.node_address(number))?;
         }
         self.apiserver.restart()?;
-        wait_until_ready(lab, region, region.control_address())?;
+        wait(region.control_address())?;
         Ok(self.agents.len() + 1)
     }
 
@@ -231,36 +212,38 @@ impl Running {
         let program = Program::new("meshctl", binaries::find("meshctl")?)
             .arguments(["--context", &*context])
             .arguments(arguments.iter().copied());
-        lab.run(&self.region.control(), program, COMMAND_TIMEOUT)
+        lab.run(&self.region().control(), program, COMMAND_TIMEOUT)
     }
 
     /// What the agent of one of the region's nodes says of itself.
     pub(crate) fn agent_status(&self, lab: &Lab, node: u8) -> Result<AgentStatus> {
-        agent_status(lab, &self.region, node)
+        agent_status(lab, self.region(), node)
     }
 
     /// Runs a public tool in the client's pod and returns what it printed.
     pub(crate) fn in_client(&self, lab: &Lab, tool: &str, arguments: &[&str]) -> Result<String> {
         let program = Program::new(tool, tool).arguments(arguments.iter().copied());
-        succeeded(
-            tool,
-            lab.run(&self.client_place(), program, COMMAND_TIMEOUT)?,
-        )
+        let finished = lab.run(&self.client_place(), program, COMMAND_TIMEOUT)?;
+        finished.succeeded(tool)
     }
 
     /// The region's pod that asks.
     pub(crate) fn client_place(&self) -> Place {
-        self.region.pod(self.region.pod_named("client"))
+        let region = self.region();
+        region.pod(region.pod_named("client"))
     }
 
     /// Where a client finds the shop, in its own region.
     pub(crate) fn shop_url(&self) -> String {
-        format!("http://{}/", self.region.service_address(service().suffix))
+        format!(
+            "http://{}/",
+            self.region().service_address(service().suffix)
+        )
     }
 
     /// The address with which the region is named in the DNS.
     pub(crate) fn edge_address(&self) -> Ipv4Addr {
-        edge_address(&self.region)
+        edge_address(self.region())
     }
 }
 
@@ -268,95 +251,31 @@ impl Running {
 pub(crate) fn agent_status(lab: &Lab, region: &Region, node: u8) -> Result<AgentStatus> {
     let url = format!("http://{}:9962/v1/status", region.node_address(node));
     let curl = Program::new("curl", "curl").arguments(["-sS", "--max-time", "1", &*url]);
-    let answer = succeeded("curl", lab.run(&region.control(), curl, COMMAND_TIMEOUT)?)?;
+    let finished = lab.run(&region.control(), curl, COMMAND_TIMEOUT)?;
+    let answer = finished.succeeded("curl")?;
     serde_json::from_str(&answer).with_context(|| format!("{url} answered {answer:?}"))
-}
-
-/// Waits for the daemon at `address` to say that it is ready.
-fn wait_until_ready(lab: &Lab, region: &Region, address: Ipv4Addr) -> Result<()> {
-    let url = format!("http://{address}:9962/ready");
-    lab::wait_for(&format!("{url} to answer"), COMMAND_TIMEOUT, || {
-        let curl = Program::new("curl", "curl").arguments(["-sf", "--max-time", "1", &*url]);
-        let finished = lab.run(&region.control(), curl, COMMAND_TIMEOUT)?;
-        Ok(finished.status.success().then_some(()))
-    })
 }
 
 pub(crate) fn edge_address(region: &Region) -> Ipv4Addr {
     region.node_address(1)
 }
 
-fn start_wireguard(lab: &Lab, region: &Region, node: u8, directory: &Path) -> Result<Process> {
-    let place = region.node(node);
-    let state = directory.join(format!("node-{node}")).display().to_string();
-    let device = Program::new("wireguard-device", binaries::find("wireguard-device")?).arguments([
-        "--state-dir",
-        &*state,
-        "-f",
-        "cilium_wg0",
-    ]);
-    let process = lab.spawn(&place, device)?;
-    let key = directory.join(format!("node-{node}.wireguard.key"));
+fn start_wireguard(lab: &Lab, site: &Site, node: u8) -> Result<Process> {
+    let place = site.region().node(node);
+    let process = lab.spawn(&place, site.device(node)?)?;
     let configured = lab::wait_for("the WireGuard device", COMMAND_TIMEOUT, || {
         let wg = Program::new("wg", "wg")
-            .arguments(["set", "cilium_wg0", "listen-port", "51871", "private-key"])
-            .argument(key.display().to_string());
+            .arguments(["set", Site::TUNNEL, "listen-port", "51871", "private-key"])
+            .argument(site.private_key(node).display().to_string());
         let finished = lab.run(&place, wg, COMMAND_TIMEOUT)?;
         Ok(finished.status.success().then_some(()))
     });
     configured.map(|()| process)
 }
 
-pub(crate) fn start_shop(lab: &Lab, region: &Region, pod: &Pod) -> Result<Process> {
-    let program = Program::new("lab-pod", binaries::find("lab-pod")?)
-        .arguments(["--region", &*region.name, "--pod", &*pod.name])
-        .arguments(["--node", &*region.node_name(pod.node)]);
-    lab.spawn(&region.pod(pod), program)
-}
-
-fn apiserver(region: &Region, directory: &Path) -> Result<Program> {
-    let file = |name: &str| directory.join(name).display().to_string();
-    let (number, address) = (region.number.to_string(), region.control_address());
-    Ok(Program::new(
-        "clustermesh-apiserver",
-        binaries::find("clustermesh-apiserver")?,
-    )
-    .arguments(["--cluster-name", &*region.name, "--cluster-id", &*number])
-    .arguments(["--objects", &*file("objects")])
-    .arguments(["--listen", &*format!("{address}:2379")])
-    .arguments([
-        "--tls-cert",
-        &*file("server.crt"),
-        "--tls-key",
-        &*file("server.key"),
-    ])
-    .arguments(["--client-ca", &*file("ca.crt")])
-    .arguments(["--clustermesh-config", &*file("clustermesh")])
-    .arguments(["--admin", &*format!("{address}:9962")]))
-}
-
-fn agent(lab: &Lab, region: &Region, node: u8, directory: &Path) -> Result<Program> {
-    let path = |it: PathBuf| it.display().to_string();
-    let (number, place) = (region.number.to_string(), region.node(node));
-    let key = format!("node-{node}.wireguard.key");
-    Ok(Program::new("node-agent", binaries::find("node-agent")?)
-        .arguments(["--node-name", &*region.node_name(node)])
-        .arguments(["--cluster-name", &*region.name, "--cluster-id", &*number])
-        .arguments(["--etcd-config", &*path(directory.join("etcd.yaml"))])
-        .arguments(["--interface", "eth0", "--wireguard", "cilium_wg0"])
-        .arguments(["--wireguard-key", &*path(directory.join(&key))])
-        .arguments([
-            "--state-dir",
-            &*path(directory.join(format!("node-{node}"))),
-        ])
-        .arguments(["--cgroup", &*path(lab.cgroup(&place))])
-        .arguments(["--bpffs", &*path(lab.bpffs(&place))])
-        .arguments(["--admin", &*format!("{}:9962", region.node_address(node))]))
-}
-
-fn dns_authority(region: &Region, directory: &Path) -> Result<Program> {
-    let file = |name: &str| directory.join(name).display().to_string();
-    let address = region.control_address();
+fn dns_authority(site: &Site) -> Result<Program> {
+    let file = |name: &str| site.path(name).display().to_string();
+    let address = site.region().control_address();
     Ok(
         Program::new("dns-authority", binaries::find("dns-authority")?)
             .arguments(["--listen", &*format!("{address}:53")])
@@ -379,18 +298,6 @@ fn edge(region: &Region) -> Result<Program> {
         .arguments(upstreams.flat_map(|it| ["--upstream".to_owned(), it])))
 }
 
-fn directory(lab: &Lab, region: &Region) -> PathBuf {
-    lab.directory().join(&region.name)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
 fn write_secret(path: &Path, text: &str) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = fs::File::options()
@@ -401,15 +308,4 @@ fn write_secret(path: &Path, text: &str) -> Result<()> {
         .open(path);
     file.and_then(|mut it| std::io::Write::write_all(&mut it, text.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn succeeded(what: &str, finished: Finished) -> Result<String> {
-    ensure!(
-        finished.status.success(),
-        "{what} ended with {}: {}{}",
-        finished.status,
-        finished.stdout,
-        finished.stderr,
-    );
-    Ok(finished.stdout)
 }

@@ -1,18 +1,12 @@
 //! Starts the real daemons of one region, and does to them what operators and accidents do.
 
-use std::fs;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
-use lab::{
-    Authority, Lab, ManifestDirectory, Place, Process, Program, Region, binaries, manifests,
-};
+use anyhow::{Context as _, Result};
+use ipnet::Ipv4Net;
+use lab::{Authority, Lab, ManifestDirectory, Place, Process, Program, Region, Site, manifests};
 
 use crate::HANG;
-
-/// The name of every node's tunnel interface.
-const DEVICE: &str = "cilium_wg0";
 
 /// Where a region is makes no difference here.
 const LOCATION: (f64, f64) = (50.0, 8.0);
@@ -21,7 +15,7 @@ const LOCATION: (f64, f64) = (50.0, 8.0);
 pub(crate) struct Mesh<'a> {
     lab: &'a Lab,
     pub(crate) region: Region,
-    directory: PathBuf,
+    site: Site,
     objects: ManifestDirectory,
     /// Those of the first node first, as the agents.
     pub(crate) devices: Vec<Process>,
@@ -32,9 +26,9 @@ pub(crate) struct Mesh<'a> {
 impl<'a> Mesh<'a> {
     /// Starts the region's API server and devices, and no agent yet.
     pub(crate) fn start(lab: &'a Lab, region: &Region, authority: &Authority) -> Result<Self> {
-        let directory = lab.directory().join(&region.name);
-        write_credentials(lab, region, authority, &directory)?;
-        let objects = ManifestDirectory::create(directory.join("objects"))?;
+        let site = Site::new(lab, region);
+        site.write_credentials(lab.plan(), authority)?;
+        let objects = ManifestDirectory::create(site.objects())?;
         objects.write("namespace", &manifests::namespace("shop"))?;
         for pod in &region.pods {
             let manifest = manifests::pod(region, pod, "shop");
@@ -43,18 +37,16 @@ impl<'a> Mesh<'a> {
         let mut mesh = Self {
             lab,
             region: region.clone(),
-            _apiserver: lab.spawn(&region.control(), apiserver(region, &directory)?)?,
-            directory,
+            _apiserver: lab.spawn(&region.control(), site.apiserver()?)?,
+            site,
             objects,
             devices: Vec::new(),
             agents: Vec::new(),
         };
         for node in region.node_numbers() {
             mesh.announce(node, &[])?;
-            let device = Program::new("wireguard-device", binaries::find("wireguard-device")?);
-            let state = mesh.state(node);
-            let device = device.arguments(["--state-dir", &*state, "-f", DEVICE]);
-            mesh.devices.push(lab.spawn(&region.node(node), device)?);
+            let device = lab.spawn(&region.node(node), mesh.site.device(node)?)?;
+            mesh.devices.push(device);
         }
         Ok(mesh)
     }
@@ -62,18 +54,74 @@ impl<'a> Mesh<'a> {
     /// Starts every agent, and returns once each guards the prefixes of `peer`.
     pub(crate) fn start_agents(&mut self, peer: &Region) -> Result<()> {
         for node in self.region.node_numbers() {
-            let agent = self.agent(node)?;
+            let agent = self.site.agent(self.lab, node)?;
             let agent = self.lab.spawn(&self.region.node(node), agent)?;
             self.agents.push(agent);
         }
         peer.node_numbers()
-            .try_for_each(|it| self.wait_for_guard(peer, it, true))
+            .try_for_each(|it| self.wait_for_guard(peer.pod_cidr(it), true))
+    }
+
+    /// Has every agent of the region encrypt what goes between `whom`, from its next start on, which is
+    /// now; returns once each guards the pods of its neighbors, or does not any more.
+    pub(crate) fn encrypt(&mut self, whom: &str, guards_neighbors: bool) -> Result<()> {
+        for (node, agent) in self.region.node_numbers().zip(&mut self.agents) {
+            agent.stop()?;
+            let program = self.site.agent(self.lab, node)?;
+            let program = program.arguments(["--encrypt", whom]);
+            *agent = self.lab.spawn(&self.region.node(node), program)?;
+        }
+        for node in self.region.node_numbers() {
+            self.wait_until_ready(node)?;
+            let neighbors = self.region.node_numbers().filter(|it| *it != node);
+            for neighbor in neighbors {
+                let prefix = self.region.pod_cidr(neighbor);
+                self.wait_for_guard_of(node, prefix, guards_neighbors)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a node's agent and device without a chance to clean up: its interface goes, and all routes
+    /// through it.
+    pub(crate) fn kill(&mut self, node: u8) -> Result<()> {
+        let index = usize::from(node) - 1;
+        self.agents[index].kill()?;
+        self.devices[index].kill()
+    }
+
+    /// Starts a node's device and agent again, and waits for the agent.
+    pub(crate) fn revive(&mut self, node: u8) -> Result<()> {
+        let index = usize::from(node) - 1;
+        self.devices[index].start_again()?;
+        self.agents[index].start_again()?;
+        self.wait_until_ready(node)
     }
 
     /// Writes the manifest of a node.
     pub(crate) fn announce(&self, node: u8, annotations: &[(&str, &str)]) -> Result<()> {
-        let manifest = manifests::node(&self.region, node, annotations, LOCATION);
+        self.announce_with(node, &[], annotations)
+    }
+
+    /// The same, with pod prefixes beside the node's own.
+    pub(crate) fn announce_with(
+        &self,
+        node: u8,
+        more_prefixes: &[Ipv4Net],
+        annotations: &[(&str, &str)],
+    ) -> Result<()> {
+        let manifest = manifests::node(&self.region, node, more_prefixes, annotations, LOCATION);
         self.objects.write(&format!("node-{node}"), &manifest)
+    }
+
+    /// Makes these nodes, and no other, the gateways of the region.
+    pub(crate) fn appoint(&self, gateways: &[u8]) -> Result<()> {
+        for node in self.region.node_numbers() {
+            let annotation = [("causeway.io/gateway", "true")];
+            let is_gateway = gateways.contains(&node);
+            self.announce(node, if is_gateway { &annotation } else { &[] })?;
+        }
+        Ok(())
     }
 
     /// Takes a node out of the mesh.
@@ -81,34 +129,34 @@ impl<'a> Mesh<'a> {
         self.objects.remove(&format!("node-{node}"))
     }
 
-    /// Waits until every node here guards, or does not guard any more, the pods of a node of `peer`.
-    pub(crate) fn wait_for_guard(&self, peer: &Region, node: u8, stands: bool) -> Result<()> {
-        let route = format!("unreachable {}", peer.pod_cidr(node));
-        for own in self.region.node_numbers() {
-            let place = self.region.node(own);
-            let what = format!("{place} to have `{route}`: {stands}");
-            lab::wait_for(&what, HANG, || {
-                let routes = run(self.lab, &place, "ip", &["route"])?;
-                Ok((routes.contains(&route) == stands).then_some(()))
-            })?;
-        }
-        Ok(())
+    /// Waits until every node here guards a prefix, or does not any more.
+    pub(crate) fn wait_for_guard(&self, prefix: Ipv4Net, stands: bool) -> Result<()> {
+        self.region
+            .node_numbers()
+            .try_for_each(|it| self.wait_for_guard_of(it, prefix, stands))
+    }
+
+    fn wait_for_guard_of(&self, node: u8, prefix: Ipv4Net, stands: bool) -> Result<()> {
+        let route = format!("unreachable {prefix} ");
+        let place = self.region.node(node);
+        let what = format!("{place} to have `{route}`: {stands}");
+        lab::wait_for(&what, HANG, || {
+            let routes = run(self.lab, &place, "ip", &["route"])?;
+            Ok((routes.contains(&route) == stands).then_some(()))
+        })
     }
 
     /// Waits for the agent of a node to know the mesh and to have told the kernel.
     pub(crate) fn wait_until_ready(&self, node: u8) -> Result<()> {
-        let url = self.admin(node, "ready");
-        lab::wait_for(&format!("{url} to answer"), HANG, || {
-            let curl = ["-sf", "--max-time", "1", &*url];
-            Ok(run(self.lab, &self.region.control(), "curl", &curl).ok())
-        })?;
-        Ok(())
+        let address = self.region.node_address(node);
+        self.site.wait_until_ready(self.lab, address, HANG)
     }
 
     /// Has a node begin to change its key, and waits until it has another.
     pub(crate) fn rotate(&self, node: u8) -> Result<()> {
         let old = self.public_key(node)?;
-        let url = self.admin(node, "v1/encrypt/rotate");
+        let address = self.region.node_address(node);
+        let url = format!("http://{address}:9962/v1/encrypt/rotate");
         let curl = ["-sSf", "-X", "POST", &*url];
         run(self.lab, &self.region.control(), "curl", &curl)?;
         lab::wait_for("the device to have another key", HANG, || {
@@ -116,31 +164,38 @@ impl<'a> Mesh<'a> {
         })
     }
 
-    /// Waits until a node sends what is for the pods of `peer` through `gateway`, one of its own
-    /// region, or without any.
-    pub(crate) fn wait_for_carrier(
+    /// Waits until the nodes of the own region over which `node` sends what is for the pods of `peer`
+    /// are as they should be, and returns them.
+    pub(crate) fn wait_for_carriers(
         &self,
         node: u8,
-        gateway: Option<u8>,
         peer: &Region,
-    ) -> Result<()> {
-        let place = self.region.node(node);
-        let prefix = peer.pod_cidr(1).to_string();
-        lab::wait_for("the tunnel to be the gateway's", HANG, || {
-            let peers = run(self.lab, &place, "wg", &["show", DEVICE, "allowed-ips"])?;
-            let carrier = peers.lines().find(|it| it.contains(&prefix));
-            let Some(carrier) = carrier else {
-                return Ok(None);
-            };
-            let others = self.region.node_numbers().filter(|it| *it != node);
-            let mut through = None;
-            for other in others {
-                if carrier.starts_with(self.public_key(other)?.trim()) {
-                    through = Some(other);
-                }
-            }
-            Ok((through == gateway).then_some(()))
+        what: &str,
+        should: impl Fn(&BTreeSet<u8>) -> bool,
+    ) -> Result<BTreeSet<u8>> {
+        let what = format!("{} to send {what}", self.region.node(node));
+        lab::wait_for(&what, HANG, || {
+            let carriers = self.carriers(node, peer)?;
+            Ok(carriers.filter(&should))
         })
+    }
+
+    /// `None` as long as there is no way at all. A device that is not there carries nothing.
+    fn carriers(&self, node: u8, peer: &Region) -> Result<Option<BTreeSet<u8>>> {
+        let prefix = peer.pod_cidr(1).to_string();
+        let allowed = ["show", Site::TUNNEL, "allowed-ips"];
+        let peers = run(self.lab, &self.region.node(node), "wg", &allowed)?;
+        let ways: Vec<&str> = peers.lines().filter(|it| it.contains(&prefix)).collect();
+        let mut carriers = BTreeSet::new();
+        for other in self.region.node_numbers().filter(|it| *it != node) {
+            let Ok(key) = self.public_key(other) else {
+                continue;
+            };
+            if ways.iter().any(|it| it.starts_with(key.trim())) {
+                carriers.insert(other);
+            }
+        }
+        Ok((!ways.is_empty()).then_some(carriers))
     }
 
     /// Checks that nothing died that should be alive.
@@ -151,34 +206,12 @@ impl<'a> Mesh<'a> {
 
     fn public_key(&self, node: u8) -> Result<String> {
         let place = self.region.node(node);
-        run(self.lab, &place, "wg", &["show", DEVICE, "public-key"])
-    }
-
-    fn admin(&self, node: u8, path: &str) -> String {
-        format!("http://{}:9962/{path}", self.region.node_address(node))
-    }
-
-    fn state(&self, node: u8) -> String {
-        let directory = self.directory.join(format!("node-{node}"));
-        directory.display().to_string()
-    }
-
-    fn agent(&self, node: u8) -> Result<Program> {
-        let (region, place) = (&self.region, self.region.node(node));
-        let text = |it: PathBuf| it.display().to_string();
-        let key = self.directory.join(format!("node-{node}.key"));
-        let path = binaries::find("node-agent")?;
-        Ok(Program::new("node-agent", path)
-            .arguments(["--node-name", &*region.node_name(node)])
-            .arguments(["--cluster-name", &*region.name])
-            .arguments(["--cluster-id", &*region.number.to_string()])
-            .arguments(["--etcd-config", &*text(self.directory.join("etcd.yaml"))])
-            .arguments(["--interface", "eth0", "--wireguard", DEVICE])
-            .arguments(["--wireguard-key", &*text(key)])
-            .arguments(["--state-dir", &*self.state(node)])
-            .arguments(["--cgroup", &*text(self.lab.cgroup(&place))])
-            .arguments(["--bpffs", &*text(self.lab.bpffs(&place))])
-            .arguments(["--admin", &*format!("{}:9962", region.node_address(node))]))
+        run(
+            self.lab,
+            &place,
+            "wg",
+            &["show", Site::TUNNEL, "public-key"],
+        )
     }
 }
 
@@ -186,69 +219,7 @@ impl<'a> Mesh<'a> {
 pub(crate) fn run(lab: &Lab, place: &Place, tool: &str, arguments: &[&str]) -> Result<String> {
     let program = Program::new(tool, tool).arguments(arguments.iter().copied());
     let finished = lab.run(place, program, HANG)?;
-    ensure!(
-        finished.status.success(),
-        "{tool} on {place} ended with {}: {}",
-        finished.status,
-        finished.stderr
-    );
-    Ok(finished.stdout)
-}
-
-fn apiserver(region: &Region, directory: &Path) -> Result<Program> {
-    let file = |name: &str| directory.join(name).display().to_string();
-    let address = region.control_address();
-    let path = binaries::find("clustermesh-apiserver")?;
-    Ok(Program::new("clustermesh-apiserver", path)
-        .arguments(["--cluster-name", &*region.name])
-        .arguments(["--cluster-id", &*region.number.to_string()])
-        .arguments(["--objects", &*file("objects")])
-        .arguments(["--listen", &*format!("{address}:2379")])
-        .arguments(["--tls-cert", &*file("server.crt")])
-        .arguments(["--tls-key", &*file("server.key")])
-        .arguments(["--client-ca", &*file("ca.crt")])
-        .arguments(["--clustermesh-config", &*file("clustermesh")])
-        .arguments(["--admin", &*format!("{address}:9962")]))
-}
-
-fn write_credentials(
-    lab: &Lab,
-    region: &Region,
-    authority: &Authority,
-    directory: &Path,
-) -> Result<()> {
-    let local = format!("local-{}", region.name);
-    let server = authority.server(&region.name, region.control_address().into())?;
-    server.write(directory, "server")?;
-    authority.write(&directory.join("ca.crt"))?;
-    for client in [&*local, "remote"] {
-        authority.client(client)?.write(directory, client)?;
-    }
-    let own = etcd_config(region.control_address(), directory, &local);
-    write(&directory.join("etcd.yaml"), &own)?;
-    let peers = directory.join("clustermesh");
-    fs::create_dir_all(&peers)?;
-    for peer in lab
-        .plan()
-        .regions
-        .iter()
-        .filter(|it| it.name != region.name)
-    {
-        let config = etcd_config(peer.control_address(), directory, "remote");
-        write(&peers.join(&peer.name), &config)?;
-    }
-    Ok(())
-}
-
-/// An etcd client's configuration, in the schema of etcd and Cilium.
-fn etcd_config(address: Ipv4Addr, directory: &Path, client: &str) -> String {
-    let directory = directory.display();
-    format!(
-        "endpoints: ['https://{address}:2379']\ntrusted-ca-file: {directory}/ca.crt\n\
-         cert-file: {directory}/{client}.crt\nkey-file: {directory}/{client}.key\n"
-    )
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    finished
+        .succeeded(tool)
+        .with_context(|| format!("on {place}"))
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use ipnet::Ipv4Net;
 use lab::inspect::{Inspection, Secrets};
-use lab::{Capture, Lab};
+use lab::{Capture, Lab, Region};
 
 /// Every link between two hosts of the lab.
 pub(crate) struct Wires(Vec<Wire>);
@@ -25,22 +26,21 @@ impl Wires {
         let regions = &lab.plan().regions;
         let mut wires = Vec::new();
         for region in regions {
-            let nodes = region.node_numbers().map(|it| format!("node-{it}"));
-            for link in nodes.chain(["control", "wan0"].map(str::to_owned)) {
+            for link in links(region) {
                 let peered = regions
                     .iter()
                     .filter(|it| link == "wan0" || it.name != region.name);
-                wires.push(Wire {
-                    name: format!("{} {link}", region.name),
-                    secrets: Secrets {
-                        marker: Vec::new(),
-                        prefixes: peered.map(|it| it.pod_range()).collect(),
-                    },
-                    capture: Capture::start(lab, &region.router(), &link)?,
-                });
+                let prefixes = peered.map(Region::pod_range).collect();
+                wires.push(Wire::tap(lab, region, &link, prefixes)?);
             }
         }
         Ok(Self(wires))
+    }
+
+    /// Starts to listen for the addresses of one prefix, on every link of a region.
+    pub(crate) fn tap_for(lab: &Lab, prefix: Ipv4Net, region: &Region) -> Result<Self> {
+        let wires = links(region).map(|link| Wire::tap(lab, region, &link, vec![prefix]));
+        wires.collect::<Result<_>>().map(Self)
     }
 
     /// What has been heard until now.
@@ -60,6 +60,25 @@ impl Wires {
         });
         heard.collect::<Result<_>>().map(Heard)
     }
+}
+
+impl Wire {
+    fn tap(lab: &Lab, region: &Region, link: &str, prefixes: Vec<Ipv4Net>) -> Result<Self> {
+        Ok(Self {
+            name: format!("{} {link}", region.name),
+            secrets: Secrets {
+                marker: Vec::new(),
+                prefixes,
+            },
+            capture: Capture::start(lab, &region.router(), link)?,
+        })
+    }
+}
+
+/// The links of a region's router.
+fn links(region: &Region) -> impl Iterator<Item = String> {
+    let nodes = region.node_numbers().map(|it| format!("node-{it}"));
+    nodes.chain(["control", "wan0"].map(str::to_owned))
 }
 
 impl Heard {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use crate::plan::{Pod, Region};
 
 /// A service of a region's pods, shared with the other regions.
@@ -39,10 +41,12 @@ metadata:
     )
 }
 
-/// A node, with further annotations, and where it is: latitude and longitude in degrees.
+/// A node, with pod prefixes beside its own one, further annotations, and where it is: latitude and
+/// longitude in degrees.
 pub fn node(
     region: &Region,
     node: u8,
+    more_prefixes: &[Ipv4Net],
     annotations: &[(&str, &str)],
     location: (f64, f64),
 ) -> String {
@@ -53,6 +57,10 @@ pub fn node(
     let (latitude, longitude) = location;
     let annotations = annotations.iter().fold(String::new(), |mut lines, it| {
         let _infallible = write!(lines, "\n    {}: \"{}\"", it.0, it.1);
+        lines
+    });
+    let more = more_prefixes.iter().fold(String::new(), |mut lines, it| {
+        let _infallible = write!(lines, "\n    - {it}");
         lines
     });
     format!(
@@ -71,7 +79,7 @@ metadata:
 spec:
   podCIDR: {pods}
   podCIDRs:
-    - {pods}
+    - {pods}{more}
 status:
   addresses:
     - type: InternalIP

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::Place;
@@ -84,6 +84,24 @@ pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Finished {
+    /// What it printed.
+    ///
+    /// # Errors
+    ///
+    /// If it ended with a bad exit code; the message calls it `what`.
+    pub fn succeeded(self, what: &str) -> Result<String> {
+        ensure!(
+            self.status.success(),
+            "{what} ended with {}: {}{}",
+            self.status,
+            self.stdout,
+            self.stderr,
+        );
+        Ok(self.stdout)
+    }
 }
 
 impl Process {

@@ -1,8 +1,5 @@
 //! Decides what stands in the configuration files of a region.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
-
 use lab::{Plan, Region};
 
 use super::{GLOBAL_NAME, PROBE_INTERVAL, PROBE_TIMEOUT, edge_address};
@@ -108,19 +105,5 @@ pub(crate) fn context(region: &Region) -> String {
          dns: [\"http://{control}:9963\"]\n",
         region.name,
         agents.join(", "),
-    )
-}
-
-/// An etcd client's configuration, in the schema of etcd and Cilium.
-pub(crate) fn etcd_config(address: Ipv4Addr, directory: &Path, client: &str) -> String {
-    let directory = directory.display();
-    format!(
-        "\
-endpoints:
-- https://{address}:2379
-trusted-ca-file: {directory}/ca.crt
-cert-file: {directory}/{client}.crt
-key-file: {directory}/{client}.key
-"
     )
 }
