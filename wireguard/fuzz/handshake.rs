@@ -1,10 +1,13 @@
 //! A message between two live ends that is changed on its way: it counts only if nothing that
 //! matters was changed, and whatever it was, the two find together afterwards.
 
+use std::collections::BTreeMap;
+
+use crate::PresharedKey;
 use crate::cookie::MacKeys;
 use crate::dropped::Dropped;
 use crate::message::{MAC_BYTES, Message, NONCE_BYTES};
-use crate::uapi::PeerState;
+use crate::uapi::{PeerState, PeerUpdate, Setting};
 use crate::world::{Datagram, End, World, packet};
 
 /// Somebody on the path can change an index, which only the first MAC protects: who sends and hears
@@ -14,12 +17,16 @@ const RECOVERY_MILLISECONDS: u64 = 20_000;
 const CHANGES_BYTES: usize = 2;
 
 /// Behind a byte that names the message and one of choices: what to change, as pairs of a place and
-/// the bits to turn over there; or, by choice, a datagram in its place.
+/// the bits to turn over there; or, by choice, a datagram in its place. By choice, what the first end
+/// takes is answered with its alternate secret.
 pub(crate) fn tamper(bytes: &[u8]) {
     let [which, choices, rest @ ..] = bytes else {
         return;
     };
     let mut world = World::pair();
+    if choices & 4 != 0 {
+        give_secrets(&mut world);
+    }
     let (genuine, to) = genuine(&mut world, which % 4);
     let recipient = MacKeys::of(&world.ends[to].public_key());
     let mut payload = changed(&genuine.payload, *choices, rest);
@@ -56,6 +63,19 @@ pub(crate) fn tamper(bytes: &[u8]) {
         world.send(from, to);
         let (from, to) = (&world.ends[from], &world.ends[to]);
         assert_eq!(to.delivered, [packet(from.number, to.number, 40)]);
+    }
+}
+
+fn give_secrets(world: &mut World) {
+    let [main, alternate] = [5, 6].map(|it| Some(Setting::To(PresharedKey::from([it; 32]))));
+    let secrets = [(main, alternate.clone()), (alternate, None)];
+    for (end, (preshared_key, alternate_preshared_key)) in secrets.into_iter().enumerate() {
+        let update = PeerUpdate {
+            preshared_key,
+            alternate_preshared_key,
+            ..PeerUpdate::new(world.ends[1 - end].public_key())
+        };
+        world.ends[end].update(update);
     }
 }
 
@@ -120,5 +140,9 @@ fn counts(payload: &[u8], genuine: &[u8], recipient: &MacKeys) -> bool {
 
 /// What an end dropped, and what a message that it does not drop can bring about.
 fn trace(end: &End) -> (Dropped, (PeerState, usize)) {
-    (end.dropped, (end.peer_state(), end.delivered.len()))
+    let state = PeerState {
+        dropped: BTreeMap::new(),
+        ..end.peer_state()
+    };
+    (end.dropped, (state, end.delivered.len()))
 }

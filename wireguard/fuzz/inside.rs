@@ -7,13 +7,17 @@ mod source {
     pub(crate) mod allowed_ips;
     pub(crate) mod cipher;
     pub(crate) mod configuration;
+    pub(crate) mod congestion;
     pub(crate) mod cookie;
     pub(crate) mod dropped;
     pub(crate) mod egress;
+    pub(crate) mod flow;
     pub(crate) mod inbox;
     pub(crate) mod ingress;
+    pub(crate) mod kernel;
     pub(crate) mod key;
     pub(crate) mod message;
+    pub(crate) mod netlink;
     pub(crate) mod noise;
     pub(crate) mod offload;
     pub(crate) mod outbox;

@@ -1,6 +1,8 @@
 //! Text on the configuration socket: what is understood is written back as it was understood, and a
 //! device that was configured so describes itself so.
 
+use ipnet::IpNet;
+
 use crate::configuration::Configuration;
 use crate::uapi::reply::{self, render as render_state};
 use crate::uapi::request::render as render_request;
@@ -59,10 +61,15 @@ fn configure(update: &Update) {
         let named = update.peers.iter().filter(|it| it.public_key == *key);
         let changes: Vec<_> = named.flat_map(|it| &it.allowed_ips).collect();
         for prefix in &peer.allowed_ips {
-            assert!(changes.contains(&&AllowedIpChange::Add(*prefix)));
+            let is_shared = changes.contains(&&AllowedIpChange::Share(*prefix));
+            assert!(is_shared || changes.contains(&&AllowedIpChange::Add(*prefix)));
             let owners = state.peers.values();
             let owners = owners.filter(|it| it.allowed_ips.contains(prefix));
-            assert_eq!(owners.count(), 1, "{prefix}");
+            assert!(shares(update, *prefix) || owners.count() == 1, "{prefix}");
+        }
+        for prefix in &peer.accepted_ips {
+            assert!(changes.contains(&&AllowedIpChange::Accept(*prefix)));
+            assert!(!peer.allowed_ips.contains(prefix), "{prefix}");
         }
     }
     let nothing = Update::default();
@@ -71,4 +78,11 @@ fn configure(update: &Update) {
     };
     let again = change.apply();
     assert_eq!(again.state(state.listen_port), state);
+}
+
+fn shares(update: &Update, prefix: IpNet) -> bool {
+    let changes = update.peers.iter().flat_map(|it| &it.allowed_ips);
+    changes
+        .into_iter()
+        .any(|it| *it == AllowedIpChange::Share(prefix))
 }

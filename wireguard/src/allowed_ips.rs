@@ -1,23 +1,48 @@
-//! Decides which peer a packet belongs to: one table of prefixes for all peers.
+//! Decides which peers a packet belongs to: one table of prefixes for all peers.
 //!
-//! Outbound, the longest prefix that holds the destination names the peer to send to. Inbound, a
-//! packet is genuine only if the longest prefix that holds its source names the very peer that sent
-//! it. One table serves both ways, so no peer can use a range that is routed to another.
+//! Outbound, the longest prefix that holds the destination and is sent to anybody names the peers to
+//! send to. Inbound, a packet is genuine only if the longest prefix that holds its source is allowed
+//! to the very peer that sent it, be it sent there or not. One table serves both ways, so no peer can
+//! use a range that is routed to others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Prefixes and the peer that each is routed to; `P` is whatever names a peer.
+/// Prefixes and the peers that each is allowed to; `P` is whatever names a peer.
 ///
-/// Every prefix is stored truncated, and belongs to one peer at most.
+/// Every prefix is stored truncated.
 #[derive(Clone, Debug)]
 pub struct AllowedIps<P> {
-    peers: BTreeMap<IpNet, P>,
+    peers: BTreeMap<IpNet, Peers<P>>,
     /// How many prefixes there are of each length in use, so that lookups try no others.
     v4_lengths: BTreeMap<u8, usize>,
     v6_lengths: BTreeMap<u8, usize>,
+}
+
+/// What a prefix is to a peer that it is allowed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Packets from there are accepted from the peer, and none to there is sent to it.
+    Accepted,
+    /// Packets go both ways.
+    Sent,
+}
+
+/// The peers of one prefix, none of which is in it twice.
+#[derive(Clone, Debug)]
+enum Peers<P> {
+    /// One that it is sent to, as nearly all prefixes have it: no memory but the table's.
+    One(P),
+    Several(Box<Several<P>>),
+}
+
+/// In order of their names.
+#[derive(Clone, Debug)]
+struct Several<P> {
+    sent: Box<[P]>,
+    accepted: Box<[P]>,
 }
 
 impl<P> Default for AllowedIps<P> {
@@ -30,33 +55,24 @@ impl<P> Default for AllowedIps<P> {
     }
 }
 
-impl<P: Copy + Eq> AllowedIps<P> {
-    /// Routes `prefix` to `peer`, taking it from the peer that had it. Host bits are ignored.
+impl<P: Copy + Ord> AllowedIps<P> {
+    /// Routes `prefix` to `peer`, taking it from all others. Host bits are ignored.
     pub fn insert(&mut self, prefix: IpNet, peer: P) {
-        let prefix = prefix.trunc();
-        if self.peers.insert(prefix, peer).is_none() {
-            *self
-                .lengths_mut(&prefix)
-                .entry(prefix.prefix_len())
-                .or_default() += 1;
-        }
+        self.replace(prefix, [(peer, Role::Sent)].into());
+    }
+
+    /// Allows `prefix` to `peer` in this role and in no other, taking it from nobody else.
+    pub fn allow(&mut self, prefix: IpNet, peer: P, role: Role) {
+        let mut roles = self.roles(prefix);
+        roles.insert(peer, role);
+        self.replace(prefix, roles);
     }
 
     /// Takes `prefix` away from `peer`; nothing happens if it is not exactly `peer`'s.
     pub fn remove(&mut self, prefix: IpNet, peer: P) {
-        let prefix = prefix.trunc();
-        if self.peers.get(&prefix) != Some(&peer) {
-            return;
-        }
-        self.peers.remove(&prefix);
-
-        let length = prefix.prefix_len();
-        let lengths = self.lengths_mut(&prefix);
-        match lengths.get_mut(&length) {
-            Some(count) if 1 < *count => *count -= 1,
-            Some(_) | None => {
-                lengths.remove(&length);
-            }
+        let mut roles = self.roles(prefix);
+        if roles.remove(&peer).is_some() {
+            self.replace(prefix, roles);
         }
     }
 
@@ -66,37 +82,92 @@ impl<P: Copy + Eq> AllowedIps<P> {
         }
     }
 
-    /// Gives all prefixes of one peer to another.
+    /// Gives all prefixes of one peer to another, which keeps the better role where it has one.
     pub fn reassign(&mut self, from: P, to: P) {
-        for owner in self.peers.values_mut().filter(|it| **it == from) {
-            *owner = to;
+        for prefix in self.prefixes_of(from) {
+            let mut roles = self.roles(prefix);
+            let inherited = roles.remove(&from);
+            let own = roles.get(&to).copied();
+            // No role is less than any.
+            roles.extend(inherited.max(own).map(|role| (to, role)));
+            self.replace(prefix, roles);
         }
     }
 
-    /// The peer of the longest prefix that holds `address`.
-    pub fn lookup(&self, address: IpAddr) -> Option<P> {
+    /// The peers that packets to `destination` may be sent to, in order; none if there are none.
+    pub fn receivers(&self, destination: IpAddr) -> &[P] {
+        let mut sent = self.holding(destination).map(Peers::sent);
+        sent.find(|it| !it.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether packets from `source` may come from a peer of which `is_sender` is true.
+    pub fn accepts(&self, source: IpAddr, is_sender: impl Fn(P) -> bool) -> bool {
+        let longest = self.holding(source).next();
+        longest.is_some_and(|it| it.roles().any(|(peer, _)| is_sender(peer)))
+    }
+
+    /// Every prefix with every peer that it is allowed to.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, P, Role)> {
+        self.peers.iter().flat_map(|(prefix, peers)| {
+            let roles = peers.roles();
+            roles.map(|(peer, role)| (*prefix, peer, role))
+        })
+    }
+
+    /// What the prefixes that hold an address say, the longest first.
+    fn holding(&self, address: IpAddr) -> impl Iterator<Item = &Peers<P>> {
         let lengths = match address {
             IpAddr::V4(_) => &self.v4_lengths,
             IpAddr::V6(_) => &self.v6_lengths,
         };
-        lengths.keys().rev().find_map(|length| {
+        lengths.keys().rev().filter_map(move |length| {
             let prefix = IpNet::new(address, *length).ok()?.trunc();
-            self.peers.get(&prefix).copied()
+            self.peers.get(&prefix)
         })
     }
 
-    pub fn prefixes_of(&self, peer: P) -> BTreeSet<IpNet> {
+    fn prefixes_of(&self, peer: P) -> Vec<IpNet> {
         self.iter()
-            .filter(|(_, owner)| *owner == peer)
-            .map(|(prefix, _)| prefix)
+            .filter(|(_, owner, _)| *owner == peer)
+            .map(|(prefix, ..)| prefix)
             .collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, P)> {
-        self.peers.iter().map(|(prefix, peer)| (*prefix, *peer))
+    fn roles(&self, prefix: IpNet) -> BTreeMap<P, Role> {
+        let peers = self.peers.get(&prefix.trunc());
+        peers.into_iter().flat_map(Peers::roles).collect()
     }
 
-    fn lengths_mut(&mut self, prefix: &IpNet) -> &mut BTreeMap<u8, usize> {
+    fn replace(&mut self, prefix: IpNet, roles: BTreeMap<P, Role>) {
+        let prefix = prefix.trunc();
+        let former = match Peers::new(&roles) {
+            Some(peers) => self.peers.insert(prefix, peers),
+            None => self.peers.remove(&prefix),
+        };
+        match (former.is_some(), roles.is_empty()) {
+            (false, false) => self.count(prefix),
+            (true, true) => self.discount(prefix),
+            (true, false) | (false, true) => (),
+        }
+    }
+
+    fn count(&mut self, prefix: IpNet) {
+        let lengths = self.lengths_mut(prefix);
+        *lengths.entry(prefix.prefix_len()).or_default() += 1;
+    }
+
+    fn discount(&mut self, prefix: IpNet) {
+        let length = prefix.prefix_len();
+        let lengths = self.lengths_mut(prefix);
+        match lengths.get_mut(&length) {
+            Some(count) if 1 < *count => *count -= 1,
+            Some(_) | None => {
+                lengths.remove(&length);
+            }
+        }
+    }
+
+    fn lengths_mut(&mut self, prefix: IpNet) -> &mut BTreeMap<u8, usize> {
         match prefix {
             IpNet::V4(_) => &mut self.v4_lengths,
             IpNet::V6(_) => &mut self.v6_lengths,
@@ -104,105 +175,43 @@ impl<P: Copy + Eq> AllowedIps<P> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn prefers_the_longest_prefix() {
-        let table = table(&[
-            ("0.0.0.0/0", 1),
-            ("10.0.0.0/8", 2),
-            ("10.1.2.3/32", 3),
-            ("::/0", 4),
-        ]);
-
-        assert_eq!(table.lookup(ip("10.1.2.3")), Some(3));
-        assert_eq!(table.lookup(ip("10.1.2.4")), Some(2));
-        assert_eq!(table.lookup(ip("11.1.2.4")), Some(1));
-        assert_eq!(table.lookup(ip("2001:db8::1")), Some(4));
-    }
-
-    #[test]
-    fn moves_a_prefix_to_the_peer_that_claims_it_last() {
-        let mut table = table(&[("10.1.0.0/16", 1), ("10.1.7.7/16", 2)]);
-        assert_eq!(table.lookup(ip("10.1.0.1")), Some(2));
-        assert_eq!(table.prefixes_of(1), BTreeSet::new());
-
-        table.remove(net("10.1.0.0/16"), 1);
-        assert_eq!(table.lookup(ip("10.1.0.1")), Some(2));
-
-        table.remove(net("10.1.0.0/16"), 2);
-        assert_eq!(table.lookup(ip("10.1.0.1")), None);
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_a_list_searched_from_end_to_end(
-            steps in prop::collection::vec((any::<bool>(), prefix(), 0..4_u8), 0..40),
-            addresses in prop::collection::vec(address(), 20),
-        ) {
-            let mut table = AllowedIps::default();
-            let mut oracle: Vec<(IpNet, u8)> = Vec::new();
-            for (insert, prefix, peer) in steps {
-                if insert {
-                    table.insert(prefix, peer);
-                    oracle.retain(|(it, _)| *it != prefix.trunc());
-                    oracle.push((prefix.trunc(), peer));
-                } else {
-                    table.remove_peer(peer);
-                    oracle.retain(|(_, owner)| *owner != peer);
-                }
-            }
-
-            for address in addresses {
-                let expected = oracle
-                    .iter()
-                    .filter(|(prefix, _)| prefix.contains(&address))
-                    .max_by_key(|(prefix, _)| prefix.prefix_len())
-                    .map(|(_, peer)| *peer);
-                prop_assert_eq!(table.lookup(address), expected);
-            }
-            oracle.sort_unstable();
-            prop_assert_eq!(table.iter().collect::<Vec<_>>(), oracle);
+impl<P: Copy> Peers<P> {
+    /// `None` if there are none.
+    fn new(roles: &BTreeMap<P, Role>) -> Option<Self> {
+        let of = |wanted: Role| {
+            let roles = roles.iter().filter(move |(_, role)| **role == wanted);
+            roles.map(|(peer, _)| *peer).collect::<Box<[P]>>()
+        };
+        match (&*of(Role::Sent), &*of(Role::Accepted)) {
+            ([], []) => None,
+            ([one], []) => Some(Self::One(*one)),
+            (sent, accepted) => Some(Self::Several(Box::new(Several {
+                sent: sent.into(),
+                accepted: accepted.into(),
+            }))),
         }
     }
 
-    /// Addresses that share long beginnings, so that prefixes nest.
-    fn address() -> impl Strategy<Value = IpAddr> {
-        let bits = prop::collection::vec(prop_oneof![4 => Just(0_u8), 1 => any::<u8>()], 16);
-        (any::<bool>(), bits).prop_map(|(v4, bits)| {
-            let bits: [u8; 16] = bits.try_into().unwrap();
-            if v4 {
-                IpAddr::from([bits[0], bits[1], bits[2], bits[3]])
-            } else {
-                IpAddr::from(bits)
-            }
-        })
-    }
-
-    fn prefix() -> impl Strategy<Value = IpNet> {
-        (address(), 0..=128_u8).prop_map(|(address, length)| {
-            let longest = if address.is_ipv4() { 32 } else { 128 };
-            IpNet::new(address, length % (longest + 1)).unwrap()
-        })
-    }
-
-    fn table(entries: &[(&str, u8)]) -> AllowedIps<u8> {
-        let mut table = AllowedIps::default();
-        for (prefix, peer) in entries {
-            table.insert(net(prefix), *peer);
+    fn sent(&self) -> &[P] {
+        match self {
+            Self::One(peer) => std::slice::from_ref(peer),
+            Self::Several(several) => &several.sent,
         }
-        table
     }
 
-    fn net(text: &str) -> IpNet {
-        text.parse().unwrap()
+    fn accepted(&self) -> &[P] {
+        match self {
+            Self::One(_) => &[],
+            Self::Several(several) => &several.accepted,
+        }
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn roles(&self) -> impl Iterator<Item = (P, Role)> {
+        let sent = self.sent().iter().map(|it| (*it, Role::Sent));
+        let accepted = self.accepted().iter().map(|it| (*it, Role::Accepted));
+        sent.chain(accepted)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,19 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::PublicKey;
 use crate::admission::{Admission, Verdict};
-use crate::allowed_ips::AllowedIps;
+use crate::allowed_ips::{AllowedIps, Role};
+use crate::dropped::DropCause;
 use crate::inbox::Inbox;
 use crate::message::{Initiation, Message};
 use crate::noise::Claim;
-use crate::session::Session;
 use crate::stamper::Stamper;
 use crate::tunnel::{Endpoint, Identity, Now, Reply, SESSION_BITS, Tunnel};
 use crate::uapi::{DeviceState, PeerState};
 
 mod pairs;
+mod spread;
 mod update;
 
+pub(crate) use spread::{Open, Way};
+
 use pairs::{Pairs, Partner};
+use spread::Seat;
 
 /// The configuration at one moment. Readers share it; an update makes the next one.
 ///
@@ -39,6 +43,7 @@ pub(crate) struct Configuration {
 /// A peer and its tunnel.
 pub(crate) struct Peer {
     index: PeerIndex,
+    seat: Seat,
     pub(crate) tunnel: Tunnel,
 }
 
@@ -70,13 +75,17 @@ impl Configuration {
 
     pub(crate) fn state(&self, listen_port: u16) -> DeviceState {
         let mut prefixes = BTreeMap::<_, Vec<_>>::new();
-        for (prefix, owner) in self.allowed_ips.iter() {
-            prefixes.entry(owner).or_default().push(prefix);
+        for (prefix, owner, role) in self.allowed_ips.iter() {
+            prefixes.entry((owner, role)).or_default().push(prefix);
         }
         let peers = self.peers.iter().map(|(key, peer)| {
-            let allowed_ips = prefixes.remove(&peer.index).unwrap_or_default();
+            let mut prefixes = |role| {
+                let those = prefixes.remove(&(peer.index, role));
+                those.unwrap_or_default().into_iter().collect()
+            };
             let state = PeerState {
-                allowed_ips: allowed_ips.into_iter().collect(),
+                allowed_ips: prefixes(Role::Sent),
+                accepted_ips: prefixes(Role::Accepted),
                 successor_of: self.predecessor(peer).map(Tunnel::public_key),
                 ..peer.tunnel.state()
             };
@@ -97,26 +106,11 @@ impl Configuration {
         }
     }
 
-    /// The peer that may be sent what goes to `destination`.
-    pub(crate) fn peer_allowed(&self, destination: IpAddr) -> Option<&Arc<Peer>> {
-        let index = self.allowed_ips.lookup(destination)?;
-        self.peers_by_index.get(&index)
-    }
-
     /// Whether `peer` may send what comes from `source`.
     pub(crate) fn is_allowed(&self, source: IpAddr, peer: &Peer) -> bool {
-        let owner = self.allowed_ips.lookup(source);
-        owner == Some(peer.index)
-            || owner.is_some() && owner == self.partner(peer).map(|it| it.index)
-    }
-
-    /// Under which session to send to `peer` now, which may be that of its partner.
-    pub(crate) fn sender<'a>(
-        &'a self,
-        peer: &'a Arc<Peer>,
-        now: Now,
-    ) -> Option<(&'a Arc<Peer>, Arc<Session>)> {
-        self.pairs.sender(peer, now)
+        let partner = self.partner(peer).map(|it| it.index);
+        let is_sender = |it| it == peer.index || Some(it) == partner;
+        self.allowed_ips.accepts(source, is_sender)
     }
 
     /// The same end under its other key, while it changes its key.
@@ -173,20 +167,18 @@ impl Configuration {
         }
         match message {
             Message::Initiation(message) => self.answer(identity, message, from, now, inbox),
-            Message::Response(message) => {
-                let peer = self.peer_addressed(message.receiver);
-                let peer = peer.filter(|it| it.tunnel.finish(message, from, now));
-                match peer {
-                    Some(peer) => inbox.established.push(Arc::clone(peer)),
-                    None => inbox.dropped.not_authentic += 1,
+            Message::Response(message) => match self.peer_addressed(message.receiver) {
+                Some(peer) if peer.tunnel.finish(message, from, now) => {
+                    inbox.established.push(Arc::clone(peer));
                 }
-            }
-            Message::CookieReply(message) => {
-                let peer = self.peer_addressed(message.receiver);
-                if !peer.is_some_and(|it| it.tunnel.take_cookie(message, now)) {
-                    inbox.dropped.not_authentic += 1;
-                }
-            }
+                Some(peer) => inbox.lose(peer, DropCause::NotAuthentic, 1),
+                None => inbox.dropped.not_authentic += 1,
+            },
+            Message::CookieReply(message) => match self.peer_addressed(message.receiver) {
+                Some(peer) if peer.tunnel.take_cookie(message, now) => (),
+                Some(peer) => inbox.lose(peer, DropCause::NotAuthentic, 1),
+                None => inbox.dropped.not_authentic += 1,
+            },
             Message::Data { .. } => (),
         }
     }
@@ -209,7 +201,7 @@ impl Configuration {
         };
         match peer.tunnel.answer(claim, message, from, now) {
             Some(reply) => inbox.replies.push(reply),
-            None => inbox.dropped.not_authentic += 1,
+            None => inbox.lose(peer, DropCause::NotAuthentic, 1),
         }
     }
 

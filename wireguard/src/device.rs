@@ -5,6 +5,7 @@
 //! serve the configuration socket make new configurations, one of them at a time.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +15,18 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::configuration::Configuration;
 use drops::Drops;
 use mark::Marks;
 use readings::Readings;
 use sockets::Sockets;
+use tun::Tun;
 
 mod clock;
 mod control;
 mod drops;
+mod link;
 mod mark;
 mod readings;
 mod receive;
@@ -32,6 +34,7 @@ mod server;
 mod sockets;
 mod timekeeping;
 mod transmit;
+mod tun;
 mod wait;
 
 /// Why a device came to its end.
@@ -56,9 +59,7 @@ pub struct Device {
 /// What the threads share.
 struct Shared {
     interface: String,
-    tun: SyncDevice,
-    /// The interface takes UDP packets as segments of one; TCP's it always takes.
-    takes_udp_segments: bool,
+    tun: Tun,
     /// The interface's maximum packet size in bytes, refreshed by the timekeeper.
     mtu: AtomicUsize,
     configuration: ArcSwap<Configuration>,
@@ -68,9 +69,6 @@ struct Shared {
     readings: Readings,
     end: SyncSender<End>,
 }
-
-/// Leaves room for WireGuard over IPv6 on an Ethernet path of 1500 bytes.
-const MTU_INITIAL: u16 = 1420;
 
 /// Linux's limit on the names of interfaces.
 const NAME_BYTES_MAX: usize = 15;
@@ -108,13 +106,41 @@ impl Opened {
         state: Option<&Path>,
         end: SyncSender<End>,
     ) -> anyhow::Result<Self> {
+        Self::on(&Tun::create, interface, uapi, state, end)
+    }
+
+    /// The same on an interface that somebody else made: `tun` is a descriptor of `/dev/net/tun` that
+    /// stands for it. Its address, its size and whether it is up stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is of another interface, or of one that does not carry IP packets as they are.
+    pub fn adopt(
+        tun: &OwnedFd,
+        interface: &str,
+        uapi: Uapi<'_>,
+        state: Option<&Path>,
+        end: SyncSender<End>,
+    ) -> anyhow::Result<Self> {
+        let adopt = |interface: &str| Tun::adopt(interface, tun.try_clone()?);
+        Self::on(&adopt, interface, uapi, state, end)
+    }
+
+    fn on(
+        tun: &dyn Fn(&str) -> anyhow::Result<Tun>,
+        interface: &str,
+        uapi: Uapi<'_>,
+        state: Option<&Path>,
+        end: SyncSender<End>,
+    ) -> anyhow::Result<Self> {
         check_name(interface)?;
         if let Uapi::In(directory) = &uapi {
             server::make_way(interface, directory)?;
         }
         // The socket comes last: whoever can reach it finds an interface that nobody sets up any
         // more, so that bringing it up at once is not undone.
-        let tun = open_tun(interface)?;
+        let tun = tun(interface)?;
+        let mtu = tun.mtu().context("cannot ask for the interface's MTU")?;
         let marks = Marks::of(interface, state);
         let stamper = marks.stamper(clock::now().unix);
         let (listener, socket) = match uapi {
@@ -128,14 +154,13 @@ impl Opened {
             socket,
             shared: Arc::new(Shared {
                 interface: interface.to_owned(),
-                takes_udp_segments: tun.udp_gso(),
                 tun,
-                mtu: AtomicUsize::new(MTU_INITIAL.into()),
+                mtu: AtomicUsize::new(mtu),
                 configuration: ArcSwap::new(Arc::new(Configuration::new(stamper))),
                 sockets: ArcSwapOption::empty(),
                 marks,
                 drops: Drops::default(),
-                readings: Readings::new(MTU_INITIAL.into()),
+                readings: Readings::new(mtu),
                 end,
             }),
         };
@@ -237,28 +262,4 @@ fn check_name(interface: &str) -> anyhow::Result<()> {
         "interface name {interface:?} cannot be used; choose 1 to {NAME_BYTES_MAX} letters, digits or `_=+.-`"
     );
     Ok(())
-}
-
-fn open_tun(interface: &str) -> anyhow::Result<SyncDevice> {
-    DeviceBuilder::new()
-        .name(interface)
-        .mtu(MTU_INITIAL)
-        .enable(false)
-        .offload(true)
-        .build_sync()
-        .and_then(|tun| tun.set_nonblocking(true).map(|()| tun))
-        .map_err(|error| {
-            let advice = tun_advice(error.kind());
-            anyhow::anyhow!("cannot create interface {interface}: {error}; {advice}")
-        })
-}
-
-fn tun_advice(kind: io::ErrorKind) -> &'static str {
-    if kind == io::ErrorKind::PermissionDenied {
-        "run as root or with CAP_NET_ADMIN"
-    } else if kind == io::ErrorKind::ResourceBusy {
-        "choose another name, or delete that interface"
-    } else {
-        "check that the tun module is loaded and /dev/net/tun exists"
-    }
 }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::configuration::{Configuration, Peer};
+use crate::configuration::{Configuration, Open, Peer, Way};
 use crate::congestion::Ecn;
-use crate::dropped::Dropped;
+use crate::dropped::{DropCause, Dropped};
 use crate::offload::{Segments, VnetHeader};
 use crate::outbox::{Burst, Flushed, Outbox};
 use crate::packet::destination;
@@ -59,28 +59,38 @@ impl Egress {
         now: Now,
         network: &mut impl Network,
     ) {
-        let packet = frame.get(VnetHeader::BYTES..);
-        let Some(destination) = packet.and_then(destination) else {
+        let packet = frame.get(VnetHeader::BYTES..).unwrap_or_default();
+        let Some(destination) = destination(packet) else {
             self.dropped.malformed += 1;
             return;
         };
-        let Some(owner) = configuration.peer_allowed(destination) else {
-            self.dropped.no_peer += 1;
+        match configuration.way(packet, destination, now) {
+            None => self.dropped.no_peer += 1,
+            Some(Way::Shut(peer)) => self.wait(configuration, peer, frame, now, network),
+            Some(Way::Open(open)) => self.send(configuration, &open, frame, now, network),
+        }
+    }
+
+    fn send(
+        &mut self,
+        configuration: &Configuration,
+        open: &Open<'_>,
+        frame: &mut [u8],
+        now: Now,
+        network: &mut impl Network,
+    ) {
+        let (header, packet) = frame.split_at_mut(VnetHeader::BYTES);
+        let ecn = Ecn::of(packet);
+        let segments = VnetHeader::parse(header).and_then(|it| Segments::of(&it, packet));
+        let Ok(segments) = segments else {
+            self.lose(open.peer, DropCause::Malformed);
             return;
         };
-        if let Some((peer, session)) = configuration.sender(owner, now) {
-            let (header, packet) = frame.split_at_mut(VnetHeader::BYTES);
-            let ecn = Ecn::of(packet);
-            let segments = VnetHeader::parse(header).and_then(|it| Segments::of(&it, packet));
-            let Ok(segments) = segments else {
-                self.dropped.malformed += 1;
-                return;
-            };
-            let to = (peer, &session);
-            let flushed = self.outbox.push(&segments, self.mtu, to, ecn, now, network);
-            self.follow_up(configuration, flushed, now, network);
-        } else {
-            self.wait(configuration, owner, frame, now, network);
+        let to = (open.peer, &open.session);
+        let flushed = self.outbox.push(&segments, self.mtu, to, ecn, now, network);
+        self.follow_up(configuration, flushed, now, network);
+        if let Some(missed) = open.missed {
+            self.ask(configuration, missed, now, network);
         }
     }
 
@@ -93,14 +103,24 @@ impl Egress {
         now: Now,
         network: &mut impl Network,
     ) {
-        let partner = configuration.partner(peer).map(|it| &**it);
-        let both = [Some(peer), partner].into_iter().flatten();
-        if both.clone().all(|it| it.tunnel.endpoint().is_none()) {
-            self.dropped.undeliverable += 1;
+        if !configuration.is_somewhere(peer) {
+            self.lose(peer, DropCause::Undeliverable);
             return;
         }
-        peer.tunnel.wait(frame);
-        for peer in both {
+        self.dropped.overflowed += peer.tunnel.wait(frame);
+        self.ask(configuration, peer, now, network);
+    }
+
+    /// Asks an end for a session, under either key.
+    fn ask(
+        &mut self,
+        configuration: &Configuration,
+        peer: &Peer,
+        now: Now,
+        network: &mut impl Network,
+    ) {
+        let partner = configuration.partner(peer).map(|it| &**it);
+        for peer in [Some(peer), partner].into_iter().flatten() {
             self.initiate(configuration, peer, now, network);
         }
     }
@@ -195,6 +215,11 @@ impl Egress {
     ) {
         let flushed = self.outbox.flush(now, network);
         self.follow_up(configuration, flushed, now, network);
+    }
+
+    fn lose(&mut self, peer: &Peer, cause: DropCause) {
+        peer.tunnel.note_dropped(cause, 1);
+        self.dropped.count(cause, 1);
     }
 
     fn follow_up(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cipher::{BATCH_MAX, Span, TAG_BYTES};
 use crate::configuration::{Configuration, Peer};
 use crate::congestion::Ecn;
-use crate::dropped::Dropped;
+use crate::dropped::{DropCause, Dropped};
 use crate::ingress::Arrival;
 use crate::message::{DATA_HEADER_BYTES, Message};
 use crate::offload;
@@ -35,6 +35,12 @@ impl Inbox {
         self.replies.clear();
         self.established.clear();
         self.old.clear();
+    }
+
+    /// Counts what came from a peer, as it seems, and goes no further.
+    pub(crate) fn lose(&mut self, peer: &Peer, cause: DropCause, packets: u64) {
+        peer.tunnel.note_dropped(cause, packets);
+        self.dropped.count(cause, packets);
     }
 
     /// Opens datagrams that lie in `buffer`.
@@ -100,11 +106,12 @@ impl Inbox {
             return;
         };
         let Some(session) = peer.tunnel.session_addressed(self.receiver, now) else {
-            self.dropped.not_authentic += run.len() as u64;
+            self.lose(peer, DropCause::NotAuthentic, run.len() as u64);
             return;
         };
         let genuine = session.opening().open(buffer, run);
-        self.dropped.not_authentic += run.len() as u64 - u64::from(genuine.count_ones());
+        let forged = run.len() as u64 - u64::from(genuine.count_ones());
+        self.lose(peer, DropCause::NotAuthentic, forged);
 
         let mut new = 0;
         let mut replay = session.replay();
@@ -115,7 +122,8 @@ impl Inbox {
             }
         }
         drop(replay);
-        self.dropped.replayed += u64::from((genuine & !new).count_ones());
+        let replayed = (genuine & !new).count_ones();
+        self.lose(peer, DropCause::Replayed, replayed.into());
         if new == 0 {
             return;
         }
@@ -157,16 +165,16 @@ impl Inbox {
             has_packets = true;
             let padded = &mut buffer[span.start..span.start + span.length];
             let Some((source, length)) = source_and_length(padded) else {
-                self.dropped.malformed += 1;
+                self.lose(peer, DropCause::Malformed, 1);
                 continue;
             };
             if allowed != Some(source) && !configuration.is_allowed(source, peer) {
-                self.dropped.spoofed += 1;
+                self.lose(peer, DropCause::Spoofed, 1);
                 continue;
             }
             allowed = Some(source);
             if !ecn.says_nothing() && !ecn.tell(padded) {
-                self.dropped.congested += 1;
+                self.lose(peer, DropCause::Congested, 1);
                 continue;
             }
             let start = span.start;

@@ -108,6 +108,9 @@ fn push_peer(pieces: &mut Vec<WireguardPeer>, update: &PeerUpdate) -> Result<(),
     if let Some(Setting::To(_)) = update.successor_of {
         return Err(Unsupported("successor_of"));
     }
+    if let Some(Setting::To(_)) = update.alternate_preshared_key {
+        return Err(Unsupported("alternate_preshared_key"));
+    }
     if let Some(setting) = &update.preshared_key {
         first.push(WireguardPeerAttribute::PresharedKey(match setting {
             Setting::Clear => NO_KEY,
@@ -119,12 +122,12 @@ fn push_peer(pieces: &mut Vec<WireguardPeer>, update: &PeerUpdate) -> Result<(),
     first.extend(seconds.map(WireguardPeerAttribute::PersistentKeepalive));
 
     let mut chunks = update.allowed_ips.chunks(ALLOWED_IPS_MAX);
-    first.extend(chunks.next().map(allowed_ips));
+    first.extend(chunks.next().map(allowed_ips).transpose()?);
     pieces.push(WireguardPeer(first));
     for chunk in chunks {
         // The peer is there by now, unless it was not to be made.
         let mut next = begun(update.public_key, WireguardPeerFlags::UpdateOnly);
-        next.push(allowed_ips(chunk));
+        next.push(allowed_ips(chunk)?);
         pieces.push(WireguardPeer(next));
     }
     Ok(())
@@ -138,17 +141,20 @@ fn begun(key: PublicKey, flags: WireguardPeerFlags) -> Vec<WireguardPeerAttribut
     attributes
 }
 
-fn allowed_ips(changes: &[AllowedIpChange]) -> WireguardPeerAttribute {
+fn allowed_ips(changes: &[AllowedIpChange]) -> Result<WireguardPeerAttribute, Unsupported> {
     let changes = changes.iter().map(|change| match change {
-        AllowedIpChange::Add(prefix) => allowed_ip(*prefix),
+        AllowedIpChange::Add(prefix) => Ok(allowed_ip(*prefix)),
+        AllowedIpChange::Share(_) => Err(Unsupported("shared_allowed_ip")),
+        AllowedIpChange::Accept(_) => Err(Unsupported("accepted_ip")),
         AllowedIpChange::Remove(prefix) => {
             let mut allowed = allowed_ip(*prefix);
             let flags = WireguardAllowedIpFlags::RemoveMe;
             allowed.0.push(WireguardAllowedIpAttr::Flags(flags));
-            allowed
+            Ok(allowed)
         }
     });
-    WireguardPeerAttribute::AllowedIps(changes.collect())
+    let changes = changes.collect::<Result<_, _>>()?;
+    Ok(WireguardPeerAttribute::AllowedIps(changes))
 }
 
 fn allowed_ip(prefix: IpNet) -> WireguardAllowedIp {

@@ -145,6 +145,15 @@ impl PresharedKey {
         Self::from(random_bytes())
     }
 
+    /// What WireGuard mixes in where there is no preshared key: zeros.
+    pub fn none() -> Self {
+        Self::from([0; KEY_BYTES])
+    }
+
+    pub fn is_none(&self) -> bool {
+        **self.0 == [0; KEY_BYTES]
+    }
+
     pub fn from_hex(text: &str) -> Result<Self, KeyError> {
         bytes_from_hex(text).map(Self::from)
     }

@@ -9,6 +9,8 @@ pub use coalesce::{Coalescer, Frame, Offloads, Span};
 pub use header::{Gso, GsoKind, PendingChecksum, VnetHeader};
 pub use segment::Segments;
 
+pub(crate) use ip::Layout;
+
 mod checksum;
 mod coalesce;
 mod flow;

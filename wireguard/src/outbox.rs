@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::cipher::{BATCH_MAX, Span, TAG_BYTES};
 use crate::configuration::Peer;
 use crate::congestion::Ecn;
+use crate::dropped::DropCause;
 use crate::egress::Network;
 use crate::message::{DATA_HEADER_BYTES, DATA_OVERHEAD_BYTES, data_header};
 use crate::offload::Segments;
@@ -131,7 +132,10 @@ impl Outbox {
         network: &mut impl Network,
     ) -> Flushed {
         let count = self.packets.len() as u64;
-        let lost = |lost| Flushed { lost, old: None };
+        let lost = |lost| {
+            peer.tunnel.note_dropped(DropCause::Undeliverable, lost);
+            Flushed { lost, old: None }
+        };
         let Some(to) = peer.tunnel.endpoint() else {
             return lost(count);
         };
@@ -162,9 +166,14 @@ impl Outbox {
             let to = Endpoint { source: None, ..to };
             is_sent = network.send(Burst { to, ..burst });
         }
+        let flushed = if is_sent {
+            Flushed::default()
+        } else {
+            lost(count)
+        };
         Flushed {
-            lost: if is_sent { 0 } else { count },
             old: is_old.then(|| Arc::clone(peer)),
+            ..flushed
         }
     }
 

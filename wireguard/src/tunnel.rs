@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use crate::dropped::DropCause;
 use crate::message::{CookieReply, INITIATION_BYTES, Initiation, RESPONSE_BYTES, Response};
 use crate::noise::Claim;
 use crate::session::Session;
@@ -17,12 +18,15 @@ use crate::uapi::{PeerState, UnixTime};
 use crate::{PresharedKey, PublicKey};
 
 mod activity;
+mod drops;
 mod former;
 mod negotiation;
+mod secrets;
 
 pub(crate) use negotiation::Identity;
 
 use activity::{Activity, Due};
+use drops::Drops;
 use former::Former;
 use negotiation::Negotiation;
 
@@ -54,6 +58,7 @@ pub(crate) struct Tunnel {
     /// One that we offered, until something under it proves that the peer has it.
     next: ArcSwapOption<Session>,
     activity: Activity,
+    drops: Drops,
     /// In milliseconds; 0 for none.
     persistent_keepalive: AtomicU64,
     negotiation: Mutex<Negotiation>,
@@ -96,6 +101,7 @@ impl Tunnel {
             former: Former::default(),
             next: ArcSwapOption::empty(),
             activity: Activity::default(),
+            drops: Drops::default(),
             persistent_keepalive: AtomicU64::new(0),
             negotiation: Mutex::new(Negotiation::new(public_key, index)),
         }
@@ -119,6 +125,11 @@ impl Tunnel {
     pub(crate) fn set_preshared_key(&self, key: Option<PresharedKey>) {
         let is_going_on = self.current.load().is_some();
         self.negotiation().set_preshared_key(key, is_going_on);
+    }
+
+    /// What a response to us may be made with instead; what others begin is answered without it.
+    pub(crate) fn set_alternate_preshared_key(&self, key: Option<PresharedKey>) {
+        self.negotiation().set_alternate_preshared_key(key);
     }
 
     pub(crate) fn set_endpoint(&self, address: SocketAddr) {
@@ -159,14 +170,21 @@ impl Tunnel {
     /// The tunnel as `wg show` describes it, except for what the device keeps about the peer.
     pub(crate) fn state(&self) -> PeerState {
         let keepalive = self.persistent_keepalive.load(Ordering::Relaxed) / 1_000;
-        let negotiation = self.negotiation();
+        let has_session = self.current.load().is_some();
+        let mut negotiation = self.negotiation();
+        self.drops
+            .count(DropCause::Undeliverable, negotiation.take_given_up());
+        let secrets = negotiation.secrets();
         PeerState {
             endpoint: self.endpoint().map(|it| it.address),
-            preshared_key: negotiation.preshared_key().cloned(),
+            preshared_key: secrets.preshared().cloned(),
+            alternate_preshared_key: secrets.alternate().cloned(),
+            preshared_key_in_use: has_session && secrets.is_preshared_in_use(),
             persistent_keepalive_seconds: keepalive.try_into().unwrap_or(u16::MAX),
             last_handshake: negotiation.last_handshake(),
             received_bytes: self.activity.received_bytes(),
             sent_bytes: self.activity.sent_bytes(),
+            dropped: self.drops.by_cause(),
             ..PeerState::default()
         }
     }
@@ -217,9 +235,17 @@ impl Tunnel {
         }
     }
 
-    /// Keeps a frame until there is a session; the oldest goes if there are too many.
-    pub(crate) fn wait(&self, frame: &[u8]) {
-        self.negotiation().wait(frame);
+    /// Follows what went no further on its way from or to the peer.
+    pub(crate) fn note_dropped(&self, cause: DropCause, packets: u64) {
+        self.drops.count(cause, packets);
+    }
+
+    /// Keeps a frame until there is a session; the oldest go if there are too many, and how many those
+    /// are is the answer.
+    pub(crate) fn wait(&self, frame: &[u8]) -> u64 {
+        let overflowed = self.negotiation().wait(frame);
+        self.note_dropped(DropCause::Overflowed, overflowed);
+        overflowed
     }
 
     /// The frames that waited, in order.

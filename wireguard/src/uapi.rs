@@ -4,7 +4,13 @@
 //! (<https://www.wireguard.com/xplatform/>): `key=value` lines, keys in hexadecimal, and an empty
 //! line at the end. `wg(8)` speaks it over `/var/run/wireguard/INTERFACE.sock`.
 //!
-//! One key is ours: a peer's `successor_of`, with which an end changes its key and loses no packet.
+//! Some keys are ours, and `wg(8)` passes over them. With a peer's `successor_of` an end changes its
+//! key and loses no packet; its `alternate_preshared_key` lets two ends change the secret between them,
+//! one after the other: zeros clear it, and `none` stands for a response without a secret. With
+//! `shared_allowed_ip` a prefix is sent to several peers, and with `accepted_ip` it is accepted from a
+//! peer that it is not sent to. A description says `preshared_key_in_use=true` of a peer whose session
+//! was made with the present secret, and counts, for each peer, what was dropped and why: `dropped_` and
+//! the cause, where it is more than 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,6 +23,7 @@ mod client;
 pub(crate) mod reply;
 pub(crate) mod request;
 
+pub use crate::dropped::DropCause;
 pub use client::{Backend, ClientError, Interface, KernelError, UnknownBackend};
 pub use reply::ReplyError;
 pub use request::{Problem, Request, RequestError, Zone};
@@ -52,6 +59,8 @@ pub struct PeerUpdate {
     /// Do nothing if the device does not know the peer.
     pub update_only: bool,
     pub preshared_key: Option<Setting<PresharedKey>>,
+    /// See [`PeerState::alternate_preshared_key`].
+    pub alternate_preshared_key: Option<Setting<PresharedKey>>,
     pub endpoint: Option<SocketAddr>,
     /// Seconds between unconditional keepalives; 0 turns them off.
     pub persistent_keepalive_seconds: Option<u16>,
@@ -72,9 +81,14 @@ pub enum Setting<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowedIpChange {
-    /// Routes a prefix to the peer, taking it from the peer that had it.
+    /// Routes a prefix to the peer, taking it from all others that had it.
     Add(IpNet),
-    /// Takes a prefix from the peer if the peer has exactly this one.
+    /// Adds the peer to those that a prefix is sent to and accepted from. Each flow goes to one of
+    /// them, and stays there as long as that one has a session.
+    Share(IpNet),
+    /// Accepts a prefix from the peer, and sends it nothing (any more); nobody else loses it.
+    Accept(IpNet),
+    /// Takes a prefix from the peer if the peer has exactly this one, sent or accepted.
     Remove(IpNet),
 }
 
@@ -92,6 +106,12 @@ pub struct DeviceState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerState {
     pub preshared_key: Option<PresharedKey>,
+    /// What the peer may answer us with in place of the preshared key, as while two ends change it one
+    /// after the other; [`PresharedKey::none`] where it may answer without one. What the peer begins is
+    /// answered with the preshared key.
+    pub alternate_preshared_key: Option<PresharedKey>,
+    /// Whether the session that there is was made with the preshared key.
+    pub preshared_key_in_use: bool,
     pub endpoint: Option<SocketAddr>,
     /// Seconds between unconditional keepalives; 0 means none.
     pub persistent_keepalive_seconds: u16,
@@ -99,12 +119,18 @@ pub struct PeerState {
     /// sent there goes to the one of the two that has the younger session. They are the other's until
     /// it is removed, and this peer's from then on.
     pub successor_of: Option<PublicKey>,
+    /// Sent to the peer, maybe as one of several, and accepted from it.
     pub allowed_ips: BTreeSet<IpNet>,
+    /// Accepted from the peer, and not sent to it.
+    pub accepted_ips: BTreeSet<IpNet>,
     pub last_handshake: Option<UnixTime>,
     /// Bytes of authenticated datagrams, WireGuard's own headers included.
     pub received_bytes: u64,
     /// Bytes of datagrams, WireGuard's own headers included.
     pub sent_bytes: u64,
+    /// Packets and handshake messages that went no further since the device knows the peer; causes of
+    /// nothing are absent. What waits for a session counts as one, be it for many packets.
+    pub dropped: BTreeMap<DropCause, u64>,
 }
 
 /// A wall-clock time, counted from 1970-01-01T00:00:00Z.
@@ -140,6 +166,7 @@ impl PeerUpdate {
             remove: false,
             update_only: false,
             preshared_key: None,
+            alternate_preshared_key: None,
             endpoint: None,
             persistent_keepalive_seconds: None,
             successor_of: None,

@@ -23,11 +23,17 @@ use crate::{PrivateKey, PublicKey};
 #[cfg(test)]
 mod days;
 #[cfg(test)]
+mod drops;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod time;
 

@@ -1,15 +1,9 @@
 //! The fuzz targets' entries on mutated samples, so that every run of the tests exercises them.
-#![expect(
-    clippy::print_stdout,
-    reason = "tests print their seeds and what they measured"
-)]
 
 #[path = "../fuzz/entries.rs"]
 mod entries;
-#[path = "../fuzz/mutate.rs"]
-mod mutate;
 
-use mutate::mutate;
+use lab::mutate;
 
 const ROUNDS: usize = 20_000;
 

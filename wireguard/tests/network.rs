@@ -8,6 +8,10 @@
     reason = "tests print what they measured, and their helpers fail by panicking"
 )]
 
+#[path = "network/age.rs"]
+mod age;
+#[path = "network/clock.rs"]
+mod clock;
 #[path = "network/default_route.rs"]
 mod default_route;
 #[path = "network/faults.rs"]
@@ -16,6 +20,8 @@ mod faults;
 mod flow;
 #[path = "network/forwarding.rs"]
 mod forwarding;
+#[path = "network/late.rs"]
+mod late;
 #[path = "network/many.rs"]
 mod many;
 #[path = "device/namespace.rs"]

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{Configuration, Partner, Peer, PeerIndex};
-use crate::allowed_ips::AllowedIps;
+use super::{Configuration, Partner, Peer, PeerIndex, Seat};
+use crate::allowed_ips::{AllowedIps, Role};
 use crate::tunnel::{Identity, SESSION_BITS, Tunnel};
 use crate::uapi::{AllowedIpChange, Errno, PeerUpdate, Setting, Update};
 use crate::{PrivateKey, PublicKey};
@@ -24,7 +24,7 @@ pub(crate) struct Change<'a> {
 
 /// A change of a tunnel. None can fail.
 enum Effect<'a> {
-    /// What waits for a peer that is removed waits for its successor.
+    /// What waits for a peer that is removed waits for its successor, which has its flows too.
     Bequeath { from: Arc<Peer>, heir: Arc<Peer> },
     /// A successor is looked for where its predecessor is, unless its place is known.
     Locate {
@@ -76,7 +76,12 @@ impl Configuration {
         }
         let tunnel = Tunnel::new(key, index.0);
         tunnel.set_identity(self.identity.clone());
-        let peer = Arc::new(Peer { index, tunnel });
+        let seat = Seat::of(&key);
+        let peer = Arc::new(Peer {
+            index,
+            seat,
+            tunnel,
+        });
         self.peers_by_index.insert(index, Arc::clone(&peer));
         self.peers.insert(key, peer);
         Ok(())
@@ -89,6 +94,12 @@ impl Configuration {
         for change in &update.allowed_ips {
             match change {
                 AllowedIpChange::Add(prefix) => self.allowed_ips.insert(*prefix, index),
+                AllowedIpChange::Share(prefix) => {
+                    self.allowed_ips.allow(*prefix, index, Role::Sent);
+                }
+                AllowedIpChange::Accept(prefix) => {
+                    self.allowed_ips.allow(*prefix, index, Role::Accepted);
+                }
                 AllowedIpChange::Remove(prefix) => self.allowed_ips.remove(*prefix, index),
             }
         }
@@ -195,6 +206,7 @@ impl Effect<'_> {
     fn apply(self) {
         match self {
             Self::Bequeath { from, heir } => {
+                heir.seat.take_over(&from.seat);
                 for frame in from.tunnel.waited() {
                     heir.tunnel.wait(&frame);
                 }
@@ -219,6 +231,12 @@ fn set(tunnel: &Tunnel, update: &PeerUpdate) {
         tunnel.set_preshared_key(match setting {
             Setting::Clear => None,
             Setting::To(preshared_key) => Some(preshared_key.clone()),
+        });
+    }
+    if let Some(setting) = &update.alternate_preshared_key {
+        tunnel.set_alternate_preshared_key(match setting {
+            Setting::Clear => None,
+            Setting::To(alternate) => Some(alternate.clone()),
         });
     }
     if let Some(endpoint) = update.endpoint {

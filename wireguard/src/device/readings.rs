@@ -116,7 +116,7 @@ impl Reader {
         };
         let mut bytes = 0;
         while drained.frames < FRAMES_MAX && bytes < bytes_max && drained.error.is_none() {
-            match shared.tun.recv(&mut self.frame) {
+            match shared.tun.read(&mut self.frame) {
                 Ok(length) => {
                     drained.frames += 1;
                     bytes += length;

@@ -1,27 +1,20 @@
 //! A door: carries datagrams from the network to the interface.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::io::writev;
-
 use super::sockets::{Arrivals, Family, Sockets};
 use super::{Shared, clock};
 use crate::ingress::{Ingress, Interface};
-use crate::offload::{Coalescer, Frame, Offloads, VnetHeader};
+use crate::offload::Frame;
 
 /// Keeps an error that does not go away from taking a whole processor.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// Reads one family's datagrams until `sockets` are retired.
 pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
-    let offloads = Offloads {
-        tcp: true,
-        udp: shared.takes_udp_segments,
-    };
-    let mut ingress = Ingress::new(offloads, shared.mtu());
+    let mut ingress = Ingress::new(shared.tun.offloads, shared.mtu());
     let mut arrivals = Arrivals::new();
     let (mut network, mut interface) = (shared, shared);
     let mut adopted = false;
@@ -55,14 +48,7 @@ pub(super) fn run(shared: &Shared, sockets: &Arc<Sockets>, family: Family) {
 }
 
 impl Interface for &Shared {
-    /// Hands a frame to the interface, gathered from where its packets were opened.
     fn write(&mut self, frame: &Frame<'_>, buffer: &[u8]) -> bool {
-        let header = frame.header.encode();
-        let mut slices = [IoSlice::new(&[]); 1 + Coalescer::PACKETS_MAX];
-        slices[0] = IoSlice::new(&header[..VnetHeader::BYTES]);
-        for (slice, piece) in slices[1..].iter_mut().zip(frame.pieces) {
-            *slice = IoSlice::new(&buffer[piece.start..piece.start + piece.length]);
-        }
-        writev(&self.tun, &slices[..=frame.pieces.len()]).is_ok()
+        self.tun.write(frame, buffer).is_ok()
     }
 }

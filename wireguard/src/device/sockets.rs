@@ -4,6 +4,8 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, RcvBufForce, SndBufForce};
@@ -56,17 +58,25 @@ const BUFFER_BYTES: usize = 4 << 20;
 /// How often another port is tried when the system's choice is free in one family only.
 const RANDOM_PORT_ATTEMPTS_MAX: usize = 16;
 
+/// How often a port is asked for that somebody has: a device that is ending, of the same interface in its
+/// last life, gives its port back last.
+const PORT_ATTEMPTS_MAX: usize = 20;
+
+const PORT_PAUSE: Duration = Duration::from_millis(50);
+
 impl Sockets {
     /// Binds both families to `port`, or to one port of the system's choice if it is 0.
     pub(super) fn bind(port: u16, mark: u32) -> io::Result<Self> {
-        let mut attempts_left = RANDOM_PORT_ATTEMPTS_MAX;
+        let (mut attempts_left, pause) = match port {
+            0 => (RANDOM_PORT_ATTEMPTS_MAX, Duration::ZERO),
+            _ => (PORT_ATTEMPTS_MAX, PORT_PAUSE),
+        };
         loop {
             attempts_left -= 1;
             match Self::bind_once(port, mark) {
-                Err(error)
-                    if port == 0
-                        && 0 < attempts_left
-                        && error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) if 0 < attempts_left && error.kind() == io::ErrorKind::AddrInUse => {
+                    thread::sleep(pause);
+                }
                 outcome => return outcome,
             }
         }

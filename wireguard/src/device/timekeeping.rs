@@ -17,7 +17,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut network = &**shared;
     loop {
         if let Ok(mtu) = shared.tun.mtu() {
-            shared.mtu.store(mtu.into(), Ordering::Relaxed);
+            shared.mtu.store(mtu, Ordering::Relaxed);
         }
         let configuration = shared.configuration.load_full();
         let now = clock::now();

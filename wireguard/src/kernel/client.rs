@@ -2,20 +2,17 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_wireguard::WireguardMessage;
+use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_GENERIC;
-use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
-use zeroize::Zeroizing;
 
 use super::{query, read, requests};
+use crate::netlink::{self, exchange};
 use crate::uapi::{DeviceState, KernelError, Update};
 
 /// What the family is called that serves WireGuard.
@@ -47,7 +44,7 @@ struct Kernel {
 
 impl Kernel {
     fn open() -> Result<Self, KernelError> {
-        let socket = connected().map_err(KernelError::Socket)?;
+        let socket = netlink::open(NETLINK_GENERIC)?;
         let family = number_of(&socket, FAMILY)?;
         Ok(Self { socket, family })
     }
@@ -72,13 +69,6 @@ impl Kernel {
     }
 }
 
-fn connected() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    Ok(socket)
-}
-
 /// By which number the kernel knows a family.
 fn number_of(socket: &Socket, family: &str) -> Result<u16, KernelError> {
     let question = GenlMessage::from_payload(GenlCtrl {
@@ -99,58 +89,6 @@ fn number_of(socket: &Socket, family: &str) -> Result<u16, KernelError> {
     }
 }
 
-/// Sends a request and takes its answers up to the last. The kernel has answered when sending
-/// returns, so that nothing here waits.
-fn exchange<M>(
-    socket: &Socket,
-    request: M,
-    flags: u16,
-    mut take: impl FnMut(M) -> Result<(), KernelError>,
-) -> Result<(), KernelError>
-where
-    M: NetlinkDeserializable + NetlinkSerializable,
-    NetlinkPayload<M>: From<M>,
-{
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    let mut message = NetlinkMessage::new(header, request.into());
-    message.finalize();
-    let mut bytes = Zeroizing::new(vec![0; message.buffer_len()]);
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0).map_err(KernelError::Socket)?;
-
-    loop {
-        let (datagram, _) = socket.recv_from_full().map_err(KernelError::Socket)?;
-        let datagram = Zeroizing::new(datagram);
-        let mut rest = &datagram[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<M>::deserialize(rest);
-            let message = message.map_err(|_| KernelError::Malformed)?;
-            let length =
-                usize::try_from(message.header.length).map_err(|_| KernelError::Malformed)?;
-            // Messages begin at multiples of four.
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::Done(done) => return outcome(done.code),
-                NetlinkPayload::Error(error) => return outcome(error.raw_code()),
-                NetlinkPayload::InnerMessage(answer) => take(answer)?,
-                NetlinkPayload::Overrun(_) => return Err(KernelError::Malformed),
-                _ => (),
-            }
-        }
-    }
-}
-
-/// What a negative error number, or 0, says.
-fn outcome(code: i32) -> Result<(), KernelError> {
-    match code {
-        0 => Ok(()),
-        _ => Err(KernelError::Refused(io::Error::from_raw_os_error(
-            code.saturating_neg(),
-        ))),
-    }
-}
-
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
@@ -164,7 +102,7 @@ mod tests {
 
     #[test]
     fn finds_families_by_their_names() {
-        let socket = connected().unwrap();
+        let socket = netlink::open(NETLINK_GENERIC).unwrap();
 
         let (name, number) = FAMILIES;
         assert_eq!(number_of(&socket, name).unwrap(), number);
@@ -179,7 +117,7 @@ mod tests {
 
     #[test]
     fn takes_a_dump_to_its_end() {
-        let socket = connected().unwrap();
+        let socket = netlink::open(NETLINK_GENERIC).unwrap();
         let question = GenlMessage::from_payload(GenlCtrl {
             cmd: GenlCtrlCmd::GetFamily,
             nlas: Vec::new(),

@@ -23,6 +23,25 @@ fn a_successor_is_nothing_that_the_kernel_knows() {
 }
 
 #[test]
+fn a_prefix_of_several_peers_is_nothing_that_the_kernel_knows() {
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    for (change, key) in [
+        (AllowedIpChange::Share(prefix), "shared_allowed_ip"),
+        (AllowedIpChange::Accept(prefix), "accepted_ip"),
+    ] {
+        let peer = PeerUpdate {
+            allowed_ips: vec![AllowedIpChange::Add(prefix), change],
+            ..PeerUpdate::new([1; 32].into())
+        };
+        let update = Update {
+            peers: vec![peer],
+            ..Update::default()
+        };
+        assert_eq!(requests("wg0", &update), Err(Unsupported(key)));
+    }
+}
+
+#[test]
 fn what_does_not_fit_one_message_goes_in_several() {
     let prefixes = (0..3_000_u16).map(|it| {
         let [high, low] = it.to_be_bytes();
@@ -339,7 +358,7 @@ fn peer() -> impl Strategy<Value = PeerState> {
                 last_handshake: time,
                 received_bytes: bytes.0,
                 sent_bytes: bytes.1,
-                successor_of: None,
+                ..PeerState::default()
             },
         )
 }

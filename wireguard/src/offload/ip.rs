@@ -4,18 +4,18 @@ use super::Malformed;
 use super::checksum::Sum;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     V4,
     V6,
 }
 
 /// A packet that is whole, no fragment of one, and as long as its header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) version: Version,
-    pub(super) protocol: u8,
+pub(crate) struct Layout {
+    pub(crate) version: Version,
+    pub(crate) protocol: u8,
     /// Where the header of `protocol` starts, at most the packet's length.
-    pub(super) transport_start: usize,
+    pub(crate) transport_start: usize,
 }
 
 pub(super) const TCP: u8 = 6;
@@ -37,7 +37,7 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 impl Layout {
     /// Walks over IPv4's options and IPv6's extension headers.
-    pub(super) fn of(packet: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn of(packet: &[u8]) -> Result<Self, Malformed> {
         match packet.first().map(|it| it >> 4) {
             Some(4) => Self::of_v4(packet),
             Some(6) => Self::of_v6(packet),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::secrets::Secrets;
 use super::{Now, SESSION_BITS};
 use crate::cookie::{COOKIE_MILLISECONDS, Cookie, MacKeys};
 use crate::message::{
@@ -56,7 +57,7 @@ pub(super) struct Negotiation {
     mac_keys: MacKeys,
     index: u32,
     identity: Option<Arc<Identity>>,
-    preshared_key: Option<PresharedKey>,
+    secrets: Secrets,
     /// The handshake that we began.
     pending: Option<Pending>,
     /// A handshake should begin as soon as somebody looks.
@@ -69,6 +70,8 @@ pub(super) struct Negotiation {
     last_handshake: Option<UnixTime>,
     waiting: VecDeque<Box<[u8]>>,
     waiting_bytes: usize,
+    /// Frames that waited in vain, since somebody asked.
+    given_up: u64,
     sessions: u8,
 }
 
@@ -87,7 +90,7 @@ impl Negotiation {
             mac_keys: MacKeys::of(&peer),
             index,
             identity: None,
-            preshared_key: None,
+            secrets: Secrets::default(),
             pending: None,
             is_wanted: false,
             cookie: None,
@@ -97,6 +100,7 @@ impl Negotiation {
             last_handshake: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            given_up: 0,
             sessions: rand::random(),
         }
     }
@@ -107,14 +111,18 @@ impl Negotiation {
     }
 
     pub(super) fn set_preshared_key(&mut self, key: Option<PresharedKey>, is_going_on: bool) {
-        if self.preshared_key != key {
-            self.preshared_key = key;
+        if self.secrets.set_preshared(key) {
             self.start_anew(is_going_on);
         }
     }
 
-    pub(super) fn preshared_key(&self) -> Option<&PresharedKey> {
-        self.preshared_key.as_ref()
+    /// A handshake that is under way may end with it.
+    pub(super) fn set_alternate_preshared_key(&mut self, key: Option<PresharedKey>) {
+        self.secrets.set_alternate(key);
+    }
+
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     pub(super) fn last_handshake(&self) -> Option<UnixTime> {
@@ -127,15 +135,19 @@ impl Negotiation {
         self.pending = None;
     }
 
-    pub(super) fn wait(&mut self, frame: &[u8]) {
+    /// How many frames had to go for this one.
+    pub(super) fn wait(&mut self, frame: &[u8]) -> u64 {
+        let mut overflowed = 0;
         while WAITING_MAX <= self.waiting.len()
             || !self.waiting.is_empty() && WAITING_BYTES_MAX < self.waiting_bytes + frame.len()
         {
             let oldest = self.waiting.pop_front();
             self.waiting_bytes -= oldest.map_or(0, |it| it.len());
+            overflowed += 1;
         }
         self.waiting_bytes += frame.len();
         self.waiting.push_back(frame.into());
+        overflowed
     }
 
     pub(super) fn has_waiting(&self) -> bool {
@@ -145,6 +157,10 @@ impl Negotiation {
     pub(super) fn waited(&mut self) -> Vec<Box<[u8]>> {
         self.waiting_bytes = 0;
         std::mem::take(&mut self.waiting).into()
+    }
+
+    pub(super) fn take_given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -170,7 +186,7 @@ impl Negotiation {
         if pending.began_milliseconds + ATTEMPT_MILLISECONDS <= now.milliseconds {
             tracing::debug!(peer = %self.peer, "no answer to the handshake; giving up until there is traffic");
             self.pending = None;
-            self.waited();
+            self.given_up += self.waited().len() as u64;
             return false;
         }
         pending.next_try_milliseconds <= now.milliseconds
@@ -216,7 +232,8 @@ impl Negotiation {
         self.greatest_timestamp = claim.timestamp;
         self.last_initiation_milliseconds = Some(now.milliseconds);
 
-        let (handshake, keys) = claim.respond(self.preshared_key.as_ref())?;
+        let (handshake, keys) = claim.respond(self.secrets.preshared())?;
+        self.is_wanted |= self.secrets.offer();
         let local_index = self.local_index();
         let mut response = message::response(local_index, message.sender, &handshake);
         self.sign(&mut response, now);
@@ -229,7 +246,7 @@ impl Negotiation {
         if *local_index != message.receiver {
             return None;
         }
-        let keys = initiated.finish(message.handshake, self.preshared_key.as_ref())?;
+        let keys = self.secrets.finish(initiated, message)?;
         let session = Session::new(
             &keys,
             message.receiver,
@@ -243,6 +260,7 @@ impl Negotiation {
     }
 
     pub(super) fn handle_confirmed(&mut self, now: Now) {
+        self.secrets.handle_confirmed();
         self.pending = None;
         self.last_handshake = Some(now.unix);
     }

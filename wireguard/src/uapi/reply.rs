@@ -2,8 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{DeviceState, PROTOCOL_VERSION, PeerState, UnixTime};
+use super::request::{NO_SECRET, alternate_text};
+use super::{DeviceState, DropCause, PROTOCOL_VERSION, PeerState, UnixTime};
 use crate::{PresharedKey, PrivateKey, PublicKey};
+
+/// What the names of causes come behind.
+const DROPPED: &str = "dropped_";
 
 /// A reply that a client cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +50,13 @@ fn write_peer(text: &mut String, key: &PublicKey, peer: &PeerState) -> std::fmt:
     if let Some(preshared_key) = &peer.preshared_key {
         writeln!(text, "preshared_key={}", preshared_key.to_hex())?;
     }
+    if let Some(alternate) = &peer.alternate_preshared_key {
+        let alternate = alternate_text(alternate);
+        writeln!(text, "alternate_preshared_key={alternate}")?;
+    }
+    if peer.preshared_key_in_use {
+        writeln!(text, "preshared_key_in_use=true")?;
+    }
     writeln!(text, "protocol_version={PROTOCOL_VERSION}")?;
     if let Some(endpoint) = peer.endpoint {
         writeln!(text, "endpoint={endpoint}")?;
@@ -65,8 +76,14 @@ fn write_peer(text: &mut String, key: &PublicKey, peer: &PeerState) -> std::fmt:
     if let Some(predecessor) = peer.successor_of {
         writeln!(text, "successor_of={}", predecessor.to_hex())?;
     }
+    for (cause, packets) in &peer.dropped {
+        writeln!(text, "{DROPPED}{}={packets}", cause.name())?;
+    }
     for prefix in &peer.allowed_ips {
         writeln!(text, "allowed_ip={prefix}")?;
+    }
+    for prefix in &peer.accepted_ips {
+        writeln!(text, "accepted_ip={prefix}")?;
     }
     Ok(())
 }
@@ -130,8 +147,17 @@ fn read_device_line(device: &mut DeviceState, key: &str, value: &str) -> Option<
 
 fn read_peer_line(peer: &mut PeerState, key: &str, value: &str) -> Option<()> {
     match key {
+        "accepted_ip" => {
+            peer.accepted_ips.insert(value.parse().ok()?);
+        }
         "allowed_ip" => {
             peer.allowed_ips.insert(value.parse().ok()?);
+        }
+        "alternate_preshared_key" => {
+            peer.alternate_preshared_key = Some(match value {
+                NO_SECRET => PresharedKey::none(),
+                _ => PresharedKey::from_hex(value).ok()?,
+            });
         }
         "endpoint" => peer.endpoint = Some(value.parse().ok()?),
         "last_handshake_time_nsec" => {
@@ -149,12 +175,25 @@ fn read_peer_line(peer: &mut PeerState, key: &str, value: &str) -> Option<()> {
             let none = value.bytes().all(|it| it == b'0');
             peer.preshared_key = (!none).then_some(preshared_key);
         }
+        "preshared_key_in_use" => peer.preshared_key_in_use = value == "true",
         "rx_bytes" => peer.received_bytes = value.parse().ok()?,
         "successor_of" => peer.successor_of = Some(PublicKey::from_hex(value).ok()?),
         "tx_bytes" => peer.sent_bytes = value.parse().ok()?,
-        _ => (),
+        _ => {
+            if let Some(cause) = dropped(key) {
+                let packets: u64 = value.parse().ok()?;
+                peer.dropped
+                    .extend((packets != 0).then_some((cause, packets)));
+            }
+        }
     }
     Some(())
+}
+
+/// The cause that a key counts, if it counts one that is known.
+fn dropped(key: &str) -> Option<DropCause> {
+    let name = key.strip_prefix(DROPPED)?;
+    DropCause::ALL.into_iter().find(|it| it.name() == name)
 }
 
 /// Zero seconds say that there was no handshake yet.
@@ -179,7 +218,9 @@ mod tests {
         let peer = PeerState {
             endpoint: Some("192.0.2.1:51871".parse().unwrap()),
             allowed_ips: ["10.0.0.0/8".parse().unwrap()].into(),
+            accepted_ips: ["10.1.0.0/16".parse().unwrap()].into(),
             received_bytes: 5,
+            dropped: [(DropCause::NotAuthentic, 3)].into(),
             ..PeerState::default()
         };
         let device = DeviceState {
@@ -191,7 +232,9 @@ mod tests {
         let expected = format!(
             "listen_port=7\npublic_key={}\nprotocol_version=1\nendpoint=192.0.2.1:51871\n\
              last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=0\nrx_bytes=5\n\
-             persistent_keepalive_interval=0\nallowed_ip=10.0.0.0/8\nerrno=0\n\n",
+             persistent_keepalive_interval=0\ndropped_not_authentic=3\n\
+             allowed_ip=10.0.0.0/8\naccepted_ip=10.1.0.0/16\n\
+             errno=0\n\n",
             "ab".repeat(32)
         );
         assert_eq!(render(&device), expected);
@@ -243,30 +286,42 @@ mod tests {
         let endpoint = prop::option::of(any::<(IpAddr, u16)>().prop_map(Into::into));
         let prefix = (any::<IpAddr>(), 0..=32_u8)
             .prop_map(|(ip, length)| IpNet::new(ip, length).unwrap().trunc());
+        let cause = prop::sample::select(DropCause::ALL.to_vec());
+        let prefixes = || prop::collection::btree_set(prefix.clone(), 0..4);
         let time = prop::option::of((1..u64::MAX, 0..1_000_000_000_u32).prop_map(
             |(seconds, nanoseconds)| UnixTime {
                 seconds,
                 nanoseconds,
             },
         ));
+        let alternate = prop_oneof![
+            Just(None),
+            Just(Some(PresharedKey::none())),
+            any::<[u8; 32]>().prop_map(|it| Some(it.into())),
+        ];
         (
-            preshared_key,
+            (preshared_key, alternate, any::<bool>()),
             endpoint,
             any::<u16>(),
-            prop::collection::btree_set(prefix, 0..4),
+            (prefixes(), prefixes()),
             time,
             any::<(u64, u64)>(),
             any::<Option<[u8; 32]>>().prop_map(|it| it.map(PublicKey::from)),
+            prop::collection::btree_map(cause, 1..u64::MAX, 0..4),
         )
             .prop_map(|it| PeerState {
-                preshared_key: it.0,
+                preshared_key: it.0.0,
+                alternate_preshared_key: it.0.1,
+                preshared_key_in_use: it.0.2,
                 endpoint: it.1,
                 persistent_keepalive_seconds: it.2,
-                allowed_ips: it.3,
+                allowed_ips: it.3.0,
+                accepted_ips: it.3.1,
                 last_handshake: it.4,
                 received_bytes: it.5.0,
                 sent_bytes: it.5.1,
                 successor_of: it.6,
+                dropped: it.7,
             })
     }
 }

@@ -46,6 +46,9 @@ pub enum Problem {
 /// Longest key that an error quotes; anything longer is not a misspelling.
 const QUOTED_KEY_CHARACTERS_MAX: usize = 40;
 
+/// What stands in place of an alternate secret for a response without any.
+pub(super) const NO_SECRET: &str = "none";
+
 impl RequestError {
     pub fn errno(&self) -> Errno {
         match self.problem {
@@ -123,7 +126,12 @@ fn read_device_line(update: &mut Update, key: &str, value: &str) -> Result<(), P
 
 fn read_peer_line(peer: &mut PeerUpdate, key: &str, value: &str) -> Result<(), Problem> {
     match key {
+        "accepted_ip" => {
+            let prefix = prefix("accepted_ip", value)?;
+            peer.allowed_ips.push(AllowedIpChange::Accept(prefix));
+        }
         "allowed_ip" => peer.allowed_ips.push(allowed_ip(value)?),
+        "alternate_preshared_key" => peer.alternate_preshared_key = Some(alternate(value)?),
         "persistent_keepalive_interval" => {
             let seconds = number("persistent_keepalive_interval", value)?;
             peer.persistent_keepalive_seconds = Some(seconds);
@@ -138,6 +146,10 @@ fn read_peer_line(peer: &mut PeerUpdate, key: &str, value: &str) -> Result<(), P
         }
         "remove" => peer.remove = yes("remove", value)?,
         "replace_allowed_ips" => peer.replace_allowed_ips = yes("replace_allowed_ips", value)?,
+        "shared_allowed_ip" => {
+            let prefix = prefix("shared_allowed_ip", value)?;
+            peer.allowed_ips.push(AllowedIpChange::Share(prefix));
+        }
         "successor_of" => {
             peer.successor_of = Some(setting("successor_of", value, PublicKey::from_hex)?);
         }
@@ -201,27 +213,31 @@ fn setting<T>(
     Ok(Setting::To(secret))
 }
 
-/// A prefix, whose host bits do not matter; a minus sign before it takes it away.
+fn alternate(value: &str) -> Result<Setting<PresharedKey>, Problem> {
+    if value == NO_SECRET {
+        return Ok(Setting::To(PresharedKey::none()));
+    }
+    setting("alternate_preshared_key", value, PresharedKey::from_hex)
+}
+
+/// A prefix to route to the peer; a minus sign before it takes it away.
 fn allowed_ip(value: &str) -> Result<AllowedIpChange, Problem> {
-    let (prefix, removed) = match value.strip_prefix('-') {
-        Some(prefix) => (prefix, true),
-        None => (value, false),
-    };
-    let prefix = allowed_prefix(prefix).ok_or(Problem::Value("allowed_ip"))?;
-    Ok(if removed {
-        AllowedIpChange::Remove(prefix)
-    } else {
-        AllowedIpChange::Add(prefix)
+    Ok(match value.strip_prefix('-') {
+        Some(removed) => AllowedIpChange::Remove(prefix("allowed_ip", removed)?),
+        None => AllowedIpChange::Add(prefix("allowed_ip", value)?),
     })
 }
 
-/// Stricter than the parser of prefixes, which takes zeros before an address's numbers; to others
-/// those are octal.
-fn allowed_prefix(text: &str) -> Option<IpNet> {
-    let (address, length) = text.split_once('/')?;
-    let length = number("allowed_ip", length).ok()?;
-    let prefix = IpNet::new(address.parse().ok()?, length).ok()?;
-    Some(prefix.trunc())
+/// A prefix, whose host bits do not matter. Stricter than the parser of prefixes, which takes zeros
+/// before an address's numbers; to others those are octal.
+fn prefix(key: &'static str, text: &str) -> Result<IpNet, Problem> {
+    let prefix = || {
+        let (address, length) = text.split_once('/')?;
+        let length = number(key, length).ok()?;
+        IpNet::new(address.parse().ok()?, length).ok()
+    };
+    let prefix = prefix().ok_or(Problem::Value(key))?;
+    Ok(prefix.trunc())
 }
 
 /// Writes a request, including the empty line that ends it.
@@ -274,6 +290,10 @@ fn push_peer_lines(lines: &mut Vec<String>, peer: &PeerUpdate) {
             hex_or_zeros(it, PresharedKey::to_hex)
         ));
     }
+    if let Some(it) = &peer.alternate_preshared_key {
+        let alternate = hex_or_zeros(it, alternate_text);
+        lines.push(format!("alternate_preshared_key={alternate}"));
+    }
     if let Some(it) = peer.endpoint {
         lines.push(format!("endpoint={it}"));
     }
@@ -290,9 +310,19 @@ fn push_peer_lines(lines: &mut Vec<String>, peer: &PeerUpdate) {
     for change in &peer.allowed_ips {
         lines.push(match change {
             AllowedIpChange::Add(prefix) => format!("allowed_ip={prefix}"),
+            AllowedIpChange::Share(prefix) => format!("shared_allowed_ip={prefix}"),
+            AllowedIpChange::Accept(prefix) => format!("accepted_ip={prefix}"),
             AllowedIpChange::Remove(prefix) => format!("allowed_ip=-{prefix}"),
         });
     }
+}
+
+/// An alternate secret, as it is written in requests and in descriptions.
+pub(super) fn alternate_text(key: &PresharedKey) -> String {
+    if key.is_none() {
+        return NO_SECRET.to_owned();
+    }
+    key.to_hex()
 }
 
 fn hex_or_zeros<T>(setting: &Setting<T>, to_hex: impl Fn(&T) -> String) -> String {

@@ -1,8 +1,8 @@
 //! Two devices in two network namespaces, joined by a virtual cable, configured by the real `wg`.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -196,6 +196,16 @@ impl End {
 
     pub(crate) fn uapi(&self) -> Interface {
         Interface::open(&self.interface)
+    }
+
+    /// Writes a request to the device's socket as it stands, and returns the answer.
+    pub(crate) fn ask(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! A path that does to datagrams what a test says, one by one and always the same.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,12 +12,16 @@ use super::pair::{PORT, Pair};
 /// Stands between the east and the west, in the west's namespace; dropping it ends it.
 pub(crate) struct Path {
     treatment: Arc<Mutex<Treatment>>,
+    answers: Arc<AtomicU32>,
     is_over: Arc<AtomicBool>,
     carriers: Vec<JoinHandle<()>>,
 }
 
 /// What becomes of a datagram from east to west: any number of datagrams.
 type Treatment = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
+
+/// The first byte of an answer to a handshake.
+const RESPONSE: u8 = 2;
 
 /// How soon the carriers notice that they are not needed any more.
 const ATTENTION: Duration = Duration::from_millis(50);
@@ -32,6 +36,7 @@ impl Path {
         let treatment: Treatment = Box::new(|it| vec![it.to_vec()]);
         let treatment = Arc::new(Mutex::new(treatment));
         let is_over = Arc::new(AtomicBool::new(false));
+        let answers = Arc::new(AtomicU32::new(0));
 
         let to_west = carry(&front, &is_over, {
             let (back, east) = (Arc::clone(&back), Arc::clone(&east));
@@ -45,8 +50,10 @@ impl Path {
             }
         });
         let to_east = carry(&back, &is_over, {
-            let front = Arc::clone(&front);
+            let (front, answers) = (Arc::clone(&front), Arc::clone(&answers));
             move |datagram, _| {
+                let is_answer = datagram.first() == Some(&RESPONSE);
+                answers.fetch_add(u32::from(is_answer), Ordering::Relaxed);
                 let east = *east.lock().unwrap();
                 front.send_to(datagram, east).ok();
             }
@@ -55,6 +62,7 @@ impl Path {
         point(&pair.west, &pair.east, back.local_addr().unwrap());
         Self {
             treatment,
+            answers,
             is_over,
             carriers: vec![to_west, to_east],
         }
@@ -62,6 +70,11 @@ impl Path {
 
     pub(crate) fn treat(&self, treatment: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
         *self.treatment.lock().unwrap() = Box::new(treatment);
+    }
+
+    /// How many handshakes of the east the west has answered so far.
+    pub(crate) fn answers(&self) -> u32 {
+        self.answers.load(Ordering::Relaxed)
     }
 }
 

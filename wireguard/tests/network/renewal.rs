@@ -99,7 +99,7 @@ fn keys_that_do_not_fit_let_nothing_through_until_they_do() {
 }
 
 /// When the pair last had a new session, by the clock of the one that knows first.
-fn handshakes(pair: &Pair) -> (u64, u32) {
+pub(crate) fn handshakes(pair: &Pair) -> (u64, u32) {
     let state = pair.east.uapi().get().unwrap();
     let west = &state.peers[&pair.west.private_key.public_key()];
     west.last_handshake

@@ -8,7 +8,6 @@ use std::time::Duration;
 use wireguard::PrivateKey;
 use wireguard::uapi::{AllowedIpChange, PeerUpdate, Setting, Update};
 
-use super::ask;
 use super::namespace::{PATIENCE, run};
 use super::pair::{End, Family, Pair};
 
@@ -43,7 +42,7 @@ fn a_silent_client_keeps_nobody_waiting_and_is_cut_off() {
     let mut silent: Vec<UnixStream> = (0..7).map(|_| connect(&east)).collect();
     silent[0].write_all(b"set=1\nfwmark=9\n").unwrap();
 
-    assert_eq!(ask(&east, LOW), "errno=0\n\n");
+    assert_eq!(east.ask(LOW), "errno=0\n\n");
     for stream in &mut silent {
         assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "cut off");
     }
@@ -76,8 +75,8 @@ fn more_clients_than_places_are_all_served() {
             let east = &east;
             scope.spawn(move || {
                 let request = format!("set=1\nfwmark={number}\n\n");
-                assert_eq!(ask(east, &request), "errno=0\n\n");
-                assert!(ask(east, "get=1\n\n").ends_with("errno=0\n\n"));
+                assert_eq!(east.ask(&request), "errno=0\n\n");
+                assert!(east.ask("get=1\n\n").ends_with("errno=0\n\n"));
             });
         }
     });

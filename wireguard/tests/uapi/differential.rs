@@ -8,7 +8,6 @@ use rand::{Rng as _, SeedableRng as _};
 use wireguard::uapi::{AllowedIpChange, DeviceState, PeerState, PeerUpdate, Setting, Update};
 use wireguard::{PrivateKey, PublicKey};
 
-use super::ask;
 use super::pair::{End, Family, Pair};
 
 const TEXTS: usize = 600;
@@ -30,14 +29,14 @@ fn answers_and_ends_up_as_wireguard_go_does() {
     let _taken = [&east, &west].map(take_port);
     let start = "set=1\nlisten_port=5000\nfwmark=0\n\n";
     for end in [&east, &west] {
-        assert_eq!(ask(end, start), "errno=0\n\n");
+        assert_eq!(end.ask(start), "errno=0\n\n");
     }
 
     let mut refused = 0;
     for number in 0..TEXTS {
         let text = text(&mut random);
         let before = seen(&east);
-        let (ours, theirs) = (ask(&east, &text), ask(&west, &text));
+        let (ours, theirs) = (east.ask(&text), west.ask(&text));
         if theirs == "errno=0\n\n" {
             assert_eq!(ours, theirs, "text {number}: {text}");
         } else {

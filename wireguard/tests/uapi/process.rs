@@ -12,7 +12,6 @@ use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use wireguard::{PresharedKey, PrivateKey};
 
-use super::ask;
 use super::namespace::{PATIENCE, eventually};
 use super::pair::{End, Family, PORT, Pair};
 
@@ -32,7 +31,7 @@ fn keeps_no_privileges_but_those_for_marks_and_ports() {
 
     let private_key = "01".repeat(32);
     let request = format!("set=1\nprivate_key={private_key}\nfwmark=7\nlisten_port=53\n\n");
-    assert_eq!(ask(&east, &request), "errno=0\n\n");
+    assert_eq!(east.ask(&request), "errno=0\n\n");
     let threads = device.threads();
     assert!(8 < threads.len());
     for thread in threads {
@@ -79,7 +78,7 @@ fn becomes_a_user_that_may_do_nothing_else() {
         "02".repeat(32)
     );
     let request = format!("set=1\nprivate_key={private_key}\nfwmark=7\nlisten_port=53\n{peer}\n\n");
-    assert_eq!(ask(&east, &request), "errno=0\n\n");
+    assert_eq!(east.ask(&request), "errno=0\n\n");
     for thread in device.threads() {
         for name in ["Uid", "Gid"] {
             let users: Vec<&str> = field(&thread, name).split('\t').collect();
@@ -153,7 +152,12 @@ fn explains_a_handover_that_it_cannot_use() {
             "descriptor 0 is no listening Unix socket",
         ),
         ("WG_UAPI_FD", "999", "cannot take over descriptor 999"),
-        ("WG_TUN_FD", "3", "WG_TUN_FD cannot be used"),
+        (
+            "WG_TUN_FD",
+            "0",
+            "the descriptor handed over is no interface",
+        ),
+        ("WG_TUN_FD", "999", "cannot take over descriptor 999"),
         (
             "LISTEN_FDS",
             "2",
@@ -244,10 +248,10 @@ fn keeps_secrets_to_itself() {
          endpoint=192.0.2.2:9\npersistent_keepalive_interval=1\n\n",
         secrets[0], secrets[2],
     );
-    assert_eq!(ask(&east, &request), "errno=0\n\n");
+    assert_eq!(east.ask(&request), "errno=0\n\n");
     // A mistake in a line with a secret.
     let mistake = format!("set=1\nprivate_key={}x\n\n", secrets[0]);
-    assert_eq!(ask(&east, &mistake), "errno=-22\n\n");
+    assert_eq!(east.ask(&mistake), "errno=-22\n\n");
     eventually("a handshake is begun", || east.peer_dump()[6] != "0");
 
     for name in ["cmdline", "environ", "comm", "status"] {
@@ -283,7 +287,7 @@ fn keeps_secrets_to_itself() {
         "set=1\nprivate_key={}\nreplace_peers=true\n\n",
         "0".repeat(64)
     );
-    assert_eq!(ask(&east, &forget), "errno=0\n\n");
+    assert_eq!(east.ask(&forget), "errno=0\n\n");
     for (name, secret) in [
         ("the key", raw),
         ("the key's text", secrets[0].clone().into_bytes()),

@@ -86,13 +86,13 @@ fn wg_passes_over_the_key_that_is_ours() {
         next.to_hex(),
         former.to_hex(),
     );
-    assert_eq!(super::ask(&east, &request), "errno=0\n\n");
+    assert_eq!(east.ask(&request), "errno=0\n\n");
     let stranger = "11".repeat(32);
     let request = request.replace(
         &format!("of={}", former.to_hex()),
         &format!("of={stranger}"),
     );
-    assert_eq!(super::ask(&east, &request), "errno=-22\n\n");
+    assert_eq!(east.ask(&request), "errno=-22\n\n");
 
     assert_eq!(
         east.uapi().get().unwrap().peers[&next].successor_of,
@@ -104,6 +104,31 @@ fn wg_passes_over_the_key_that_is_ours() {
         "{shown}"
     );
     assert!(shown.contains(&format!("{next}\t(none)\n")), "{shown}");
+}
+
+#[test]
+fn wg_passes_over_alternate_secrets() {
+    let Pair { mut east, .. } = Pair::without_devices(Family::V4);
+    east.start();
+    let peer = PrivateKey::from([1; 32]).public_key();
+    let [secret, alternate] = [2, 3].map(|it| PresharedKey::from([it; 32]));
+    for (text, expected) in [
+        (alternate.to_hex(), Some(alternate)),
+        ("none".to_owned(), Some(PresharedKey::none())),
+        ("0".repeat(64), None),
+    ] {
+        let request = format!(
+            "set=1\npublic_key={}\npreshared_key={}\nalternate_preshared_key={text}\n\n",
+            peer.to_hex(),
+            secret.to_hex(),
+        );
+        assert_eq!(east.ask(&request), "errno=0\n\n");
+
+        let state = east.uapi().get().unwrap();
+        assert_eq!(state.peers[&peer].alternate_preshared_key, expected);
+        let shown = run("wg", &["show", &east.interface, "preshared-keys"]);
+        assert_eq!(shown, format!("{peer}\t{}\n", secret.to_base64()));
+    }
 }
 
 #[test]

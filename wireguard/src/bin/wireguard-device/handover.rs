@@ -1,4 +1,4 @@
-//! A door: takes over the configuration socket that a service manager listens on.
+//! A door: takes over what a service manager opened: the configuration socket, and the interface.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -27,14 +27,10 @@ pub(crate) fn is_for_us(handover: &Handover) -> bool {
 ///
 /// What is named is no listening socket, or is none that this program can use.
 pub(crate) fn listener(handover: &Handover) -> anyhow::Result<Option<UnixListener>> {
-    anyhow::ensure!(
-        handover.wg_tun_fd.is_none(),
-        "WG_TUN_FD cannot be used, as this device sets its interface up for large frames itself; unset it"
-    );
     let Some(number) = descriptor(handover, getpid().as_raw_pid())? else {
         return Ok(None);
     };
-    let socket = take(number).with_context(|| format!("cannot take over descriptor {number}"))?;
+    let socket = take(number)?;
     let is_listening = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false)
         && rustix::net::sockopt::socket_domain(&socket)? == rustix::net::AddressFamily::UNIX;
     anyhow::ensure!(
@@ -45,6 +41,15 @@ pub(crate) fn listener(handover: &Handover) -> anyhow::Result<Option<UnixListene
     let flags = rustix::fs::fcntl_getfl(&socket)? - rustix::fs::OFlags::NONBLOCK;
     fcntl_setfl(&socket, flags)?;
     Ok(Some(socket.into()))
+}
+
+/// The interface that the environment names, if it names one; whether it is one is not known here.
+///
+/// # Errors
+///
+/// There is no such descriptor.
+pub(crate) fn interface(handover: &Handover) -> anyhow::Result<Option<OwnedFd>> {
+    handover.wg_tun_fd.map(take).transpose()
 }
 
 fn descriptor(handover: &Handover, own_pid: RawPid) -> anyhow::Result<Option<i32>> {
@@ -72,10 +77,12 @@ fn descriptor(handover: &Handover, own_pid: RawPid) -> anyhow::Result<Option<i32
 
 /// A copy of our own descriptor of this number. The number itself stays taken until the end.
 fn take(number: i32) -> anyhow::Result<OwnedFd> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-    let socket = pidfd_getfd(own, number, PidfdGetfdFlags::empty())?;
-    rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
-    Ok(socket)
+    let copy = || {
+        let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let copy = pidfd_getfd(own, number, PidfdGetfdFlags::empty())?;
+        rustix::io::fcntl_setfd(&copy, FdFlags::CLOEXEC).map(|()| copy)
+    };
+    copy().with_context(|| format!("cannot take over descriptor {number}"))
 }
 
 #[cfg(test)]

@@ -55,12 +55,11 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         Some(listener) => Uapi::Handed(listener),
         None => Uapi::In(&config.uapi_dir),
     };
-    let opened = Opened::open(
-        &config.interface,
-        uapi,
-        Some(&config.state_dir),
-        end.clone(),
-    )?;
+    let (interface, state) = (&config.interface, Some(&*config.state_dir));
+    let opened = match handover::interface(&config.handover)? {
+        Some(tun) => Opened::adopt(&tun, interface, uapi, state, end.clone())?,
+        None => Opened::open(interface, uapi, state, end.clone())?,
+    };
     if !config.keep_privileges {
         if let Some(user) = config.user {
             opened

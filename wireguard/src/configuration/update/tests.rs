@@ -16,7 +16,7 @@ struct Model {
     peers: BTreeSet<PublicKey>,
     /// Each successor with its predecessor.
     successors: BTreeMap<PublicKey, PublicKey>,
-    owners: BTreeMap<IpNet, PublicKey>,
+    owners: BTreeMap<(IpNet, PublicKey), Role>,
 }
 
 impl Model {
@@ -54,16 +54,22 @@ impl Model {
         }
         self.peers.insert(key);
         if update.replace_allowed_ips {
-            self.owners.retain(|_, owner| *owner != key);
+            self.owners.retain(|(_, owner), _| *owner != key);
         }
         for change in &update.allowed_ips {
-            match change {
+            match *change {
                 AllowedIpChange::Add(prefix) => {
-                    self.owners.insert(*prefix, key);
+                    self.owners.retain(|(it, _), _| *it != prefix);
+                    self.owners.insert((prefix, key), Role::Sent);
+                }
+                AllowedIpChange::Share(prefix) => {
+                    self.owners.insert((prefix, key), Role::Sent);
+                }
+                AllowedIpChange::Accept(prefix) => {
+                    self.owners.insert((prefix, key), Role::Accepted);
                 }
                 AllowedIpChange::Remove(prefix) => {
-                    self.owners
-                        .retain(|it, owner| it != prefix || *owner != key);
+                    self.owners.remove(&(prefix, key));
                 }
             }
         }
@@ -93,26 +99,30 @@ impl Model {
         let heir = self.successors.iter().find(|(_, it)| **it == key);
         if let Some((heir, _)) = heir.map(|(heir, it)| (*heir, *it)) {
             self.successors.remove(&heir);
-            for owner in self.owners.values_mut().filter(|it| **it == key) {
-                *owner = heir;
+            for ((prefix, _), role) in self.owners.clone().iter().filter(|it| it.0.1 == key) {
+                let inherited = self.owners.entry((*prefix, heir)).or_insert(*role);
+                *inherited = (*inherited).max(*role);
             }
         }
-        self.owners.retain(|_, owner| *owner != key);
+        self.owners.retain(|(_, owner), _| *owner != key);
     }
 
-    /// Who may send what comes from `source`.
+    /// Who may send what comes from `address`, or else whom what goes there is sent to.
+    fn allowed(&self, address: IpAddr, least: Role) -> BTreeSet<PublicKey> {
+        let fit = |(_, role): &(&(IpNet, PublicKey), &Role)| least <= **role;
+        let fit = self.owners.iter().filter(fit).map(|it| it.0);
+        let holds = fit.filter(|it| it.0.contains(&address));
+        let longest = holds.clone().map(|it| it.0.prefix_len()).max();
+        let those = holds.filter(|it| Some(it.0.prefix_len()) == longest);
+        those.map(|it| it.1).collect()
+    }
+
     fn senders(&self, source: IpAddr) -> BTreeSet<PublicKey> {
-        let holds = self.owners.iter().filter(|(it, _)| it.contains(&source));
-        let Some((_, owner)) = holds.max_by_key(|(it, _)| it.prefix_len()) else {
-            return BTreeSet::new();
-        };
+        let allowed = self.allowed(source, Role::Accepted);
         let pairs = self.successors.iter();
-        let partners = pairs.filter_map(|(one, other)| match owner {
-            it if it == one => Some(*other),
-            it if it == other => Some(*one),
-            _ => None,
-        });
-        partners.chain([*owner]).collect()
+        let partners = pairs.flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
+        let partners = partners.filter(|(one, _)| allowed.contains(one));
+        partners.map(|it| it.1).chain(allowed.clone()).collect()
     }
 }
 
@@ -141,6 +151,10 @@ proptest! {
                 let senders = configuration.peers().filter(|it| configuration.is_allowed(source, it));
                 let senders: BTreeSet<_> = senders.map(|it| it.tunnel.public_key()).collect();
                 prop_assert_eq!(senders, model.senders(source));
+                let receivers = configuration.allowed_ips.receivers(source).iter();
+                let receivers = receivers.map(|it| &configuration.peers_by_index[it].tunnel);
+                let receivers: BTreeSet<_> = receivers.map(Tunnel::public_key).collect();
+                prop_assert_eq!(receivers, model.allowed(source, Role::Sent));
             }
         }
     }
@@ -173,8 +187,9 @@ fn a_planned_update_changes_nothing_before_it_is_applied() {
 fn seen(state: &DeviceState) -> Model {
     let peers = state.peers.iter();
     let owners = peers.clone().flat_map(|(key, peer)| {
-        let prefixes = peer.allowed_ips.iter();
-        prefixes.map(|it| (*it, *key))
+        let sent = peer.allowed_ips.iter().map(|it| ((*it, *key), Role::Sent));
+        let accepted = peer.accepted_ips.iter();
+        sent.chain(accepted.map(|it| ((*it, *key), Role::Accepted)))
     });
     Model {
         own_key: state.public_key(),
@@ -238,12 +253,15 @@ fn key() -> impl Strategy<Value = PrivateKey> {
 }
 
 fn allowed_ip_change() -> impl Strategy<Value = AllowedIpChange> {
-    (0..4_u8, 28..=32_u8, any::<bool>()).prop_map(|(last, length, add)| {
-        let prefix = IpNet::new([10, 0, 0, last].into(), length).unwrap().trunc();
-        if add {
-            AllowedIpChange::Add(prefix)
-        } else {
-            AllowedIpChange::Remove(prefix)
-        }
+    let kinds = [
+        AllowedIpChange::Add,
+        AllowedIpChange::Share,
+        AllowedIpChange::Accept,
+        AllowedIpChange::Remove,
+    ];
+    let prefix = (0..4_u8, 28..=32_u8);
+    (prop::sample::select(kinds.to_vec()), prefix).prop_map(|(kind, (last, length))| {
+        let prefix = IpNet::new([10, 0, 0, last].into(), length).unwrap();
+        kind(prefix.trunc())
     })
 }

@@ -9,8 +9,9 @@ fn reads_what_wg_sends() {
     let key = "ab".repeat(32);
     let text = format!(
         "set=1\nprivate_key={zeros}\nlisten_port=51871\nfwmark=0\npublic_key={key}\n\
-         preshared_key={key}\nendpoint=[2001:db8::1]:7\npersistent_keepalive_interval=25\n\
+         preshared_key={key}\nalternate_preshared_key=none\nendpoint=[2001:db8::1]:7\npersistent_keepalive_interval=25\n\
          successor_of={zeros}\nreplace_allowed_ips=true\nallowed_ip=10.1.2.3/24\nallowed_ip=-::/0\n\
+         shared_allowed_ip=10.2.3.4/16\naccepted_ip=fd00::7/64\n\
          public_key={key}\nremove=true\n\n",
         zeros = "0".repeat(64),
     );
@@ -24,6 +25,7 @@ fn reads_what_wg_sends() {
         peers: vec![
             PeerUpdate {
                 preshared_key: Some(Setting::To([0xab; 32].into())),
+                alternate_preshared_key: Some(Setting::To(PresharedKey::none())),
                 endpoint: Some("[2001:db8::1]:7".parse().unwrap()),
                 persistent_keepalive_seconds: Some(25),
                 successor_of: Some(Setting::Clear),
@@ -31,6 +33,8 @@ fn reads_what_wg_sends() {
                 allowed_ips: vec![
                     AllowedIpChange::Add("10.1.2.0/24".parse().unwrap()),
                     AllowedIpChange::Remove("::/0".parse().unwrap()),
+                    AllowedIpChange::Share("10.2.0.0/16".parse().unwrap()),
+                    AllowedIpChange::Accept("fd00::/64".parse().unwrap()),
                 ],
                 ..PeerUpdate::new(key)
             },
@@ -86,7 +90,22 @@ fn refuses_mistakes_and_says_where() {
     check_peer("allowed_ip=1.2.3.4/33", "bad value for `allowed_ip`");
     check_peer("allowed_ip=010.0.0.0/8", "bad value for `allowed_ip`");
     check_peer("allowed_ip=1.2.3.4", "bad value for `allowed_ip`");
+    check_peer("allowed_ip=--::/0", "bad value for `allowed_ip`");
+    check_peer("accepted_ip=-::/0", "bad value for `accepted_ip`");
+    check_peer("accepted_ip=", "bad value for `accepted_ip`");
+    check_peer(
+        "shared_allowed_ip=-::/0",
+        "bad value for `shared_allowed_ip`",
+    );
+    check_peer(
+        "shared_allowed_ip=010.0.0.0/8",
+        "bad value for `shared_allowed_ip`",
+    );
     check_peer("successor_of=true", "bad value for `successor_of`");
+    check_peer(
+        "alternate_preshared_key=any",
+        "bad value for `alternate_preshared_key`",
+    );
     let version = format!("set=1\npublic_key={}\nprotocol_version=2", "ab".repeat(32));
     check(&version, 3, -96, "only protocol version 1 is known");
     check("set=1\nfwmark=0x1", 2, -22, "bad value for `fwmark`");
@@ -179,8 +198,15 @@ fn update() -> impl Strategy<Value = Update> {
 
 fn peer_update() -> impl Strategy<Value = PeerUpdate> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let alternate = prop_oneof![
+        setting(PresharedKey::from),
+        Just(Setting::To(PresharedKey::none())),
+    ];
     let values = (
-        prop::option::of(setting(PresharedKey::from)),
+        (
+            prop::option::of(setting(PresharedKey::from)),
+            prop::option::of(alternate),
+        ),
         // A flow label is the one part of an address that the text has no place for.
         prop::option::of(any::<(std::net::IpAddr, u16)>().prop_map(Into::into)),
         any::<Option<u16>>(),
@@ -189,13 +215,19 @@ fn peer_update() -> impl Strategy<Value = PeerUpdate> {
     );
     (any::<[u8; 32]>(), flags, values).prop_map(
         |(key, (remove, update_only, replace_allowed_ips), values)| {
-            let (preshared_key, endpoint, persistent_keepalive_seconds, ..) = values;
+            let (
+                (preshared_key, alternate_preshared_key),
+                endpoint,
+                persistent_keepalive_seconds,
+                ..,
+            ) = values;
             let (.., successor_of, allowed_ips) = values;
             PeerUpdate {
                 public_key: key.into(),
                 remove,
                 update_only,
                 preshared_key,
+                alternate_preshared_key,
                 endpoint,
                 persistent_keepalive_seconds,
                 successor_of,
@@ -214,20 +246,22 @@ fn setting<T: std::fmt::Debug>(key: impl Fn([u8; 32]) -> T) -> impl Strategy<Val
 }
 
 fn allowed_ip_change() -> impl Strategy<Value = AllowedIpChange> {
-    (any::<std::net::IpAddr>(), any::<u8>(), any::<bool>()).prop_map(|(ip, length, add)| {
+    let prefix = (any::<std::net::IpAddr>(), any::<u8>()).prop_map(|(ip, length)| {
         let longest = if ip.is_ipv4() { 32 } else { 128 };
-        let prefix = IpNet::new(ip, length % (longest + 1)).unwrap().trunc();
-        if add {
-            AllowedIpChange::Add(prefix)
-        } else {
-            AllowedIpChange::Remove(prefix)
-        }
-    })
+        IpNet::new(ip, length % (longest + 1)).unwrap().trunc()
+    });
+    let kinds = [
+        AllowedIpChange::Add,
+        AllowedIpChange::Share,
+        AllowedIpChange::Accept,
+        AllowedIpChange::Remove,
+    ];
+    (prop::sample::select(kinds.to_vec()), prefix).prop_map(|(kind, prefix)| kind(prefix))
 }
 
 /// Lines that are nearly right.
 fn line() -> impl Strategy<Value = String> {
-    let keys = "set|get|public_key|private_key|endpoint|allowed_ip|listen_port|errno|";
+    let keys = "set|get|public_key|private_key|endpoint|allowed_ip|shared_allowed_ip|accepted_ip|listen_port|";
     let values = "1|true|-|[0-9a-f]{64}|[0-9.:/\\[\\]%-]{0,20}|\\PC{0,20}";
     (
         proptest::string::string_regex(keys).unwrap(),
