@@ -5,7 +5,7 @@ use serde::Serialize;
 use topology::geo::RoundTrip;
 use topology::health::Health;
 use topology::id::{ClusterName, NodeName};
-use topology::report::{AgentStatus, EncryptionReport, TunnelReport};
+use topology::report::{AgentStatus, EncryptionReport, NodeEncryption, PostQuantum, TunnelReport};
 
 use crate::context::Context;
 use crate::output::Output;
@@ -114,8 +114,9 @@ impl NodeTunnels {
     /// As `cilium-dbg encrypt status` has it.
     fn line(&self, encryption: &EncryptionReport, colours: bool) -> String {
         let node_encryption = match encryption.node_encryption {
-            true => "Enabled",
-            false => "Disabled",
+            NodeEncryption::Disabled => "Disabled",
+            NodeEncryption::Enabled => "Enabled",
+            NodeEncryption::OptedOut => "OptedOut",
         };
         let interface = &encryption.interface;
         let device = match (&encryption.public_key, encryption.listen_port) {
@@ -151,16 +152,29 @@ fn table(tunnels: &[TunnelReport]) -> Table {
             tunnel.cluster.as_str().into(),
             or_dash(tunnel.endpoint.map(|it| it.ip())),
             if tunnel.behind_nat { "yes" } else { "no" }.into(),
-            "wireguard".into(),
+            driver(tunnel.post_quantum).into(),
             match subnets.is_empty() {
                 true => "-".into(),
                 false => subnets.join(", ").into(),
             },
-            State::of(tunnel).cell(),
+            match &tunnel.relayed_by {
+                Some(relay) => Cell::new(format!("relayed by {relay}"), Tone::Bad),
+                None => State::of(tunnel).cell(),
+            },
             or_dash(round_trip),
         ]);
     }
     table
+}
+
+/// Where a post-quantum secret was asked for, what has become of it.
+fn driver(post_quantum: Option<PostQuantum>) -> &'static str {
+    match post_quantum {
+        None | Some(PostQuantum::Off) => "wireguard",
+        Some(PostQuantum::Established) => "wireguard, post-quantum",
+        Some(PostQuantum::Pending) => "wireguard, post-quantum pending",
+        Some(PostQuantum::Unsupported) => "wireguard, post-quantum unsupported",
+    }
 }
 
 fn or_dash(value: Option<impl ToString>) -> Cell {
@@ -231,6 +245,35 @@ us-node-1  us       198.51.100.11  no   wireguard  10.2.1.0/24, 198.51.100.11/32
     }
 
     #[test]
+    fn names_the_relay_of_a_tunnel_that_has_one() {
+        check(
+            &|it| {
+                it.up = false;
+                it.relayed_by = Some("us/us-node-2".to_owned());
+            },
+            "relayed by us/us-node-2",
+        );
+    }
+
+    #[test]
+    fn says_what_became_of_a_post_quantum_secret() {
+        for (state, expected) in [
+            (PostQuantum::Off, "  wireguard  "),
+            (PostQuantum::Established, "  wireguard, post-quantum  "),
+            (PostQuantum::Pending, "  wireguard, post-quantum pending  "),
+        ] {
+            let mut agent = encrypting();
+            agent.tunnels[0].post_quantum = Some(state);
+            let status = EncryptStatus::new(vec![answered(AGENT, agent)]);
+            let text = status.text(false);
+            assert!(text.contains(expected), "{text}");
+            let json = serde_json::to_string(&status).unwrap();
+            let expected = format!(r#""postQuantum":"{}""#, state.as_str());
+            assert!(json.contains(&expected), "{json}");
+        }
+    }
+
+    #[test]
     fn is_not_well_without_a_device_or_an_answer() {
         let mut agent = encrypting();
         agent.encryption = agent.encryption.map(|it| EncryptionReport {
@@ -285,7 +328,7 @@ us-node-1  us       198.51.100.11  no   wireguard  10.2.1.0/24, 198.51.100.11/32
                 interface: "cilium_wg0".to_owned(),
                 public_key: Some("b3du".to_owned()),
                 listen_port: Some(51871),
-                node_encryption: false,
+                node_encryption: NodeEncryption::Disabled,
             }),
             ..agent(Vec::new())
         }

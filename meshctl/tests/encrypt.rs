@@ -97,7 +97,7 @@ fn report(up: bool, health: &str) -> String {
             "probes":{{"health":"{health}","since":1,"roundTripMicroseconds":85432,
                 "roundTripP99Microseconds":91000,"lossPerMille":3,"pathMtu":1420}}}}],
         "encryption":{{"interface":"cilium_wg0","publicKey":"b3du","listenPort":51871,
-            "nodeEncryption":false}},
+            "nodeEncryption":"disabled"}},
         "services":3,"backends":9,"problems":[]}}"#
     )
 }

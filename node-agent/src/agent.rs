@@ -1,7 +1,6 @@
 //! A door: the agent's loop. One task owns everything that is believed, and makes every change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use kvstore::store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use topology::health::Health;
+use topology::id::ClusterName;
 use topology::mesh::Mesh;
 use topology::report::{Problem, StoreReport};
 use tracing::info;
@@ -22,9 +22,10 @@ use wireguard::uapi::Interface;
 
 use crate::admin::{self, QUESTIONS_MAX, Question};
 use crate::announce::Announcer;
-use crate::config::{Config, Membership};
+use crate::config::{Config, Encryption, Membership};
+use crate::cut_off::CutOff;
 use crate::datapath::Datapath;
-use crate::desired::{Desired, Encrypt, Identity};
+use crate::desired::{Desired, Identity};
 use crate::device::{self, Seen, Wanted};
 use crate::gate::{Gate, Knowledge};
 use crate::key_file::KeyFile;
@@ -33,10 +34,11 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::netlink::Netlink;
 use crate::place;
-use crate::preshared::Secrets;
+use crate::preshared::Shared;
 use crate::secret_files::SecretFiles;
 use crate::tables::Tables;
 use probes::Probes;
+use quantum::Agreements;
 use reaches::Reaches;
 
 mod cleanup;
@@ -44,6 +46,7 @@ mod effects;
 mod keys;
 mod observe;
 mod probes;
+mod quantum;
 mod reaches;
 
 /// Batches of the store's changes on their way to us; a full queue slows the reader, no more.
@@ -74,26 +77,30 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
         "the datapath is attached"
     );
     let rekey_after = config.encryption.wireguard_rekey_after;
-    let keys = Keys::new(kept, rekey_after, process.clock.now());
-    start(
-        config,
-        membership,
+    let opened = Opened {
         store,
         datapath,
-        (key_file, keys),
-        process,
-    )
-    .await
+        keys: Keys::new(kept, rekey_after, process.clock.now()),
+        key_file,
+    };
+    start(config, membership, opened, process).await
+}
+
+/// What an agent cannot start without.
+struct Opened {
+    store: Store,
+    datapath: Datapath,
+    key_file: KeyFile,
+    keys: Keys,
 }
 
 async fn start(
     config: Config,
     membership: Membership,
-    store: Store,
-    datapath: Datapath,
-    (key_file, keys): (KeyFile, Keys),
+    opened: Opened,
     mut process: Process,
 ) -> anyhow::Result<()> {
+    let store = opened.store;
     let Identity { cluster, .. } = &membership.identity;
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let (updates, updated) = mpsc::channel(UPDATES_MAX);
@@ -101,7 +108,7 @@ async fn start(
     let interface = Interface::served_by(config.backend, &config.wireguard);
     let (seen, seen_at_device) = watch::channel(device::look(&interface).await);
 
-    let tables = datapath.maps.read()?;
+    let tables = opened.datapath.maps.read()?;
     let mut agent = Agent {
         mesh: Mesh::new(cluster.clone()),
         probes: Probes::spawn(
@@ -112,22 +119,25 @@ async fn start(
         reaches: Reaches::new(store.clone(), &membership.identity.cluster),
         tunnel: config.wireguard.clone(),
         announcer: Announcer::spawn(store.clone(), &membership.identity),
-        endpoints: config.encryption.wireguard_endpoint.clone(),
-        key_file,
-        keys,
+        key_file: opened.key_file,
+        keys: opened.keys,
         secret_files: SecretFiles::new(config.encryption.wireguard_psk.clone()),
-        secrets: None,
-        encrypt: config.encryption.encrypt,
+        shared: None,
+        agreements: Agreements::spawn(&config.encryption, process.clock),
         health: BTreeMap::new(),
+        said: BTreeMap::new(),
+        cut_off: CutOff::default(),
         memory: Memory::open(&config.encryption.state_dir),
+        encryption: config.encryption,
         derived_with: Knowledge::Unread,
         identity: membership.identity,
         inherited: tables.services.keys().copied().collect(),
         tables,
-        datapath,
+        datapath: opened.datapath,
         netlink: Netlink::open()?,
         underlay: Vec::new(),
         gate: Gate::new(process.clock.now()),
+        started: process.clock.now(),
         desired: Arc::default(),
         underived: true,
         wanted,
@@ -175,6 +185,8 @@ fn prefixes() -> Vec<String> {
 
 /// Everything that wakes the agent.
 enum Input {
+    /// Agents agreed on a secret, or lost one.
+    Agreed,
     Asked(Question),
     /// Changes have waited long enough for others to join them.
     Coalesced,
@@ -183,6 +195,8 @@ enum Input {
     Heard(Update),
     /// Probes saw something.
     Probed,
+    /// The device was looked at, and is not as it was.
+    Seen,
     Tick,
     Updated(Update),
 }
@@ -205,15 +219,19 @@ struct Agent {
     announcer: Announcer,
     probes: Probes,
     reaches: Reaches,
-    /// Where the operator says that this node can be reached.
-    endpoints: Vec<SocketAddr>,
     key_file: KeyFile,
     keys: Keys,
     secret_files: SecretFiles,
-    secrets: Secrets,
-    encrypt: Encrypt,
+    /// The secrets of the own cluster with others, as last read; `None` where none are wanted.
+    shared: Option<BTreeMap<ClusterName, Shared>>,
+    agreements: Agreements,
+    /// What the operator wants of it.
+    encryption: Encryption,
     /// What probes say of tunnels, by the key of the other end.
     health: BTreeMap<PublicKey, Health>,
+    /// Whether the other ends are ready for what this node sends from its own addresses.
+    said: BTreeMap<PublicKey, bool>,
+    cut_off: CutOff,
     /// What was protected when the mesh was last known.
     memory: Memory,
     datapath: Datapath,
@@ -225,6 +243,7 @@ struct Agent {
     /// Indexes of the underlay interfaces that carry our programs.
     underlay: Vec<Option<u32>>,
     gate: Gate,
+    started: Instant,
     desired: Arc<Desired>,
     /// Whether what is believed changed since `desired` was derived from it.
     underived: bool,
@@ -263,10 +282,16 @@ impl Agent {
                 Some(question) = questions.recv() => Input::Asked(question),
                 () = sleep_until(due.into()), if apply_at.is_some() => Input::Coalesced,
                 () = self.probes.changed() => Input::Probed,
+                () = self.agreements.changed() => Input::Agreed,
+                Ok(()) = self.seen.changed() => Input::Seen,
                 update = self.reaches.next() => Input::Heard(update),
                 _ = ticks.tick() => Input::Tick,
             };
             match input {
+                Input::Agreed => {
+                    self.take_agreements();
+                    apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
+                }
                 Input::Asked(question) => self.answer(question),
                 Input::Coalesced => {
                     apply_at = None;
@@ -284,7 +309,9 @@ impl Agent {
                         apply_at.get_or_insert_with(|| self.clock.now() + COALESCE);
                     }
                 }
+                Input::Seen => self.follow_agreements(),
                 Input::Tick => {
+                    self.read_secrets();
                     tick += 1;
                     if tick.is_multiple_of(RESYNC_TICKS) {
                         self.reread();

@@ -31,6 +31,13 @@ pub fn underlay(node: &Node) -> Vec<IpAddr> {
     addresses
 }
 
+/// The node's internal addresses: those that nodes of its own network know it by.
+pub fn internal(node: &Node) -> impl Iterator<Item = IpAddr> {
+    let addresses = node.addresses.iter();
+    let internal = addresses.filter(|it| it.kind == AddressKind::InternalIP);
+    internal.map(|it| it.address)
+}
+
 /// What a node says of where it may be reached: first what its operator says, then its addresses.
 pub fn own(configured: &[SocketAddr], underlay: &[IpAddr]) -> Vec<SocketAddr> {
     let addresses = underlay

@@ -10,16 +10,20 @@ use topology::health::Health;
 use topology::id::{ClusterId, ClusterName, NodeName};
 use topology::mesh::Mesh;
 use topology::record::Node;
-use topology::report::Problem;
+use topology::report::{NodeEncryption, Problem};
 use wireguard::PublicKey;
 
 use crate::candidates;
 
 mod gateways;
+mod nodes;
+mod relays;
 mod services;
 mod tunnels;
 
+pub use nodes::OptOut;
 pub use services::frontends;
+pub use tunnels::probed_address;
 
 /// The UDP port of every node's WireGuard device.
 pub const WIREGUARD_PORT: u16 = 51871;
@@ -40,14 +44,43 @@ pub enum Encrypt {
     Clusters,
     /// Between the pods of all nodes, those of the own cluster as well
     Nodes,
+    /// Between nodes, too: everything that goes from one node or its pods to another
+    All,
+}
+
+impl Encrypt {
+    /// Whether pods of the own cluster's nodes are included.
+    fn includes_own_pods(self) -> bool {
+        match self {
+            Self::All | Self::Nodes => true,
+            Self::Clusters => false,
+        }
+    }
+}
+
+/// How the traffic of a cluster with gateways is spread over them.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum GatewaySpread {
+    /// Each flow goes through one of all the gateways that answer
+    Flow,
+    /// All that a node exchanges with another cluster goes through one gateway
+    #[default]
+    Node,
 }
 
 /// What decides between several ways of doing right by the mesh.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy<'a> {
     pub encrypt: Encrypt,
+    pub spread: GatewaySpread,
+    /// Nodes that take no part in what goes between nodes themselves.
+    pub opt_out: &'a OptOut,
+    /// Whether what cannot be encrypted between nodes stays where it is.
+    pub is_strict_between_nodes: bool,
     /// What probes say of the tunnels, by the other end's key; what is not there counts as up.
     pub health: &'a BTreeMap<PublicKey, Health>,
+    /// Nodes that have been out of direct reach for long enough to be reached through a relay.
+    pub cut_off: &'a BTreeSet<(ClusterName, NodeName)>,
 }
 
 /// Everything that this node should have.
@@ -60,12 +93,24 @@ pub struct Desired {
     /// Prefixes that are never in plaintext on the underlay, with their cluster's id.
     pub prefixes: BTreeMap<IpNet, u32>,
     pub peers: BTreeMap<PublicKey, Peer>,
-    pub allowed_ips: BTreeMap<IpNet, PublicKey>,
+    pub allowed_ips: BTreeMap<IpNet, Ways>,
     /// Whose pods have the addresses that are allowed.
     pub holders: BTreeMap<IpNet, (ClusterName, NodeName)>,
     pub routes: BTreeMap<IpNet, Via>,
+    /// Whether this node encrypts what nodes send each other themselves.
+    pub node_encryption: NodeEncryption,
+    /// The addresses of those with which it may go through a tunnel.
+    pub nodes: BTreeMap<IpNet, NodeEnd>,
+    /// Whether it goes through a tunnel or nowhere.
+    pub is_strict_between_nodes: bool,
     /// Whether gateways of the own cluster carry what this node sends to other clusters.
     pub is_behind_gateways: bool,
+    /// Relays of the own cluster that this node may send what it exchanges with other clusters.
+    pub own_relays: BTreeSet<NodeName>,
+    /// Whether this node carries what other nodes exchange, as a gateway or a relay.
+    pub is_carrier_for_others: bool,
+    /// Nodes that are cut off, with the relay that is sent what is for them, if there is one.
+    pub detours: BTreeMap<(ClusterName, NodeName), Option<(ClusterName, NodeName)>>,
     /// `None` while the mesh does not know this node.
     pub own: Option<OwnNode>,
     pub problems: BTreeSet<Problem>,
@@ -83,6 +128,24 @@ pub struct Peer {
     /// The key of the same node whose place this one is about to take. What is allowed to that one is
     /// allowed to this one as well.
     pub successor_of: Option<PublicKey>,
+}
+
+/// The tunnels of a prefix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ways {
+    /// Where packets for the prefix go, each flow to one of them; never empty.
+    pub sent: BTreeSet<PublicKey>,
+    /// Where packets from the prefix may come from as well.
+    pub accepted: BTreeSet<PublicKey>,
+    /// The one of `sent` that a device gets which knows one for each prefix.
+    pub first: PublicKey,
+}
+
+/// Where the tunnel to a node's own address ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NodeEnd {
+    pub key: PublicKey,
+    pub is_of_another_cluster: bool,
 }
 
 /// How a pod prefix is reached.
@@ -105,6 +168,8 @@ pub struct OwnNode {
     pub next_public_key: Option<PublicKey>,
     /// Its addresses on the underlay, the likeliest first.
     pub underlay: Vec<IpAddr>,
+    /// Those of them that are internal.
+    pub internal: Vec<IpAddr>,
 }
 
 /// Derives everything. The same mesh and policy give the same result on every call.
@@ -113,6 +178,7 @@ pub fn desired(mesh: &Mesh, identity: &Identity, policy: Policy<'_>) -> Desired 
     services::services(mesh, identity, &mut desired);
     own_node(mesh, identity, &mut desired);
     tunnels::tunnels(mesh, identity, policy, &mut desired);
+    nodes::nodes(mesh, identity, policy, &mut desired);
     desired
 }
 
@@ -133,19 +199,28 @@ fn own_node(mesh: &Mesh, identity: &Identity, desired: &mut Desired) {
         );
     }
     desired.own = Some(OwnNode {
-        address: node.pod_prefixes().find_map(|it| match it {
-            IpNet::V4(it) => it.trunc().hosts().next(),
-            IpNet::V6(_) => None,
+        address: node.pod_prefixes().find_map(|it| match inner_address(it) {
+            Some(IpAddr::V4(it)) => Some(it),
+            Some(IpAddr::V6(_)) | None => None,
         }),
-        address_v6: node.pod_prefixes().find_map(|it| match it {
-            IpNet::V4(_) => None,
-            // The very first one means all routers there.
-            IpNet::V6(it) => it.trunc().hosts().nth(1),
+        address_v6: node.pod_prefixes().find_map(|it| match inner_address(it) {
+            Some(IpAddr::V6(it)) => Some(it),
+            Some(IpAddr::V4(_)) | None => None,
         }),
         public_key,
         next_public_key: candidates::next_public_key(node),
         underlay: candidates::underlay(node),
+        internal: candidates::internal(node).collect(),
     });
+}
+
+/// The address of a node among its pods with a prefix.
+pub fn inner_address(pods: IpNet) -> Option<IpAddr> {
+    match pods {
+        IpNet::V4(it) => it.trunc().hosts().next().map(IpAddr::V4),
+        // The very first one means all routers there.
+        IpNet::V6(it) => it.trunc().hosts().nth(1).map(IpAddr::V6),
+    }
 }
 
 fn cluster_number(mesh: &Mesh, identity: &Identity, cluster: &ClusterName) -> u32 {
@@ -160,6 +235,22 @@ const UNKNOWN_CLUSTER: u32 = 0;
 
 fn public_key(node: &Node) -> Option<PublicKey> {
     node.wireguard_public_key.parse().ok()
+}
+
+impl Ways {
+    /// One tunnel, for both directions.
+    pub fn only(key: PublicKey) -> Self {
+        Self {
+            sent: BTreeSet::from([key]),
+            accepted: BTreeSet::new(),
+            first: key,
+        }
+    }
+
+    /// Whether any WireGuard device can have them.
+    pub fn is_plain(&self) -> bool {
+        self.sent.len() == 1 && self.accepted.is_empty()
+    }
 }
 
 impl Desired {

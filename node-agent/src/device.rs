@@ -102,7 +102,8 @@ pub async fn follow(
 #[derive(Debug, Default)]
 struct Given {
     search: Search,
-    /// It refused a peer that succeeds another, as other implementations do.
+    /// It refused what other implementations do not know: a peer that succeeds another, an alternate
+    /// secret, or that a prefix is shared.
     is_plain: bool,
 }
 
@@ -111,8 +112,8 @@ struct Given {
 /// The key comes last: a handshake may begin the moment after, and needs the secrets that go with it.
 async fn adjust(interface: &Interface, wanted: &Wanted, given: &mut Given) -> Seen {
     let looked = get(interface).await;
-    // Another one may come in its place.
-    given.is_plain &= looked.is_ok();
+    // One without peers may have come in its place.
+    given.is_plain &= looked.as_ref().is_ok_and(|it| !it.peers.is_empty());
     let state = looked?;
     let are_peers_changed = adjust_peers(interface, &state, wanted, given).await?;
     let key = wanted.manner.key.as_ref();
@@ -161,10 +162,10 @@ async fn adjust_peers(
         return Ok(false);
     };
     let peers = update.peers.len();
-    let has_successors = update.peers.iter().any(|it| it.successor_of.is_some());
+    let is_extended = tunnels::is_extended(&update);
     match set(interface, update).await {
-        Err(reason) if has_successors => {
-            info!(%reason, "the WireGuard device takes no peer that succeeds another: a change of a key costs a moment");
+        Err(reason) if is_extended => {
+            info!(%reason, "the WireGuard device does no more than any other: a change of a key costs a moment, and each prefix is one peer's");
             given.is_plain = true;
             let wish = Wish {
                 is_plain: true,

@@ -13,8 +13,10 @@ use topology::report::TunnelReport;
 
 use crate::datapath::Counters;
 use crate::tables::Tables;
+use quantum::QuantumMetrics;
 use tunnels::TunnelMetrics;
 
+mod quantum;
 mod tunnels;
 
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Metrics {
     apply_seconds: Histogram,
     store_connected: Gauge,
     tunnels: TunnelMetrics,
+    quantum: QuantumMetrics,
     problems: Gauge,
     rejected: Counter,
 }
@@ -61,6 +64,7 @@ impl Metrics {
             apply_seconds: Histogram::new(APPLY_BUCKETS_SECONDS),
             store_connected: Gauge::default(),
             tunnels: TunnelMetrics::register(registry),
+            quantum: QuantumMetrics::register(registry),
             problems: Gauge::default(),
             rejected: Counter::default(),
         };
@@ -154,6 +158,12 @@ impl Metrics {
 
     pub fn show_tunnels(&mut self, tunnels: &[TunnelReport], now_unix_seconds: u64) {
         self.tunnels.show(tunnels, now_unix_seconds);
+        self.quantum.show(tunnels);
+    }
+
+    /// Secrets that were agreed on since the start.
+    pub fn show_agreements(&self, count: u64) {
+        self.quantum.show_agreements(count);
     }
 
     pub fn show_health(&self, store_connected: bool, problems: usize) {

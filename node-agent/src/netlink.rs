@@ -1,21 +1,23 @@
-//! A door: reads and changes links, addresses and routes of the process's network namespace.
+//! A door: reads and changes links, addresses, routes and rules of the process's network namespace.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType,
-};
-use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
+use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::{Error, Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 
-use crate::network::{Action, Address, Link, Observed, ROUTE_PROTOCOL, Route, TUNNEL_MTU_BYTES};
+use crate::network::nodes::Rule;
+use crate::network::{Action, Observed, TUNNEL_MTU_BYTES, Table};
+use message::OUR_ADDRESS;
+
+mod message;
 
 /// A connection to the kernel's routing tables.
 #[derive(Clone, Debug)]
@@ -48,35 +50,43 @@ impl Netlink {
         routes.extend(self.routes(v6).await?);
 
         let mut observed = Observed {
-            links: links.iter().filter_map(link).collect::<BTreeMap<_, _>>(),
-            addresses: addresses.iter().filter_map(address).collect(),
+            links: links
+                .iter()
+                .filter_map(message::link)
+                .collect::<BTreeMap<_, _>>(),
+            addresses: addresses.iter().filter_map(message::address).collect(),
             ..Observed::default()
         };
-        for (prefix, message) in routes.iter().filter_map(|it| Some((main_prefix(it)?, it))) {
-            let ours = message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL);
-            if ours && message.header.kind == RouteType::Unreachable {
-                observed.barriers.insert(prefix);
-            } else if ours {
-                observed.ours.insert(prefix, route(message));
-            } else {
-                observed.foreign.insert(prefix);
-            }
+        for route in &routes {
+            message::take_route(&mut observed, route);
+        }
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules = self.rules(version).await?;
+            observed
+                .rules
+                .extend(rules.iter().filter_map(message::rule));
         }
         Ok(observed)
     }
 
-    /// Removes our routes and addresses, and returns how many there were.
+    /// Removes our routes, rules and addresses, and returns how many there were.
     pub async fn clean_up(&self) -> anyhow::Result<usize> {
-        let Observed { ours, barriers, .. } = self.observe().await?;
-        for prefix in ours.keys() {
-            self.execute(Action::DeleteRoute(*prefix)).await?;
-        }
-        for prefix in &barriers {
-            self.execute(Action::DeleteBarrier(*prefix)).await?;
+        let observed = self.observe().await?;
+        let Observed { main, nodes, .. } = &observed;
+        let rules = observed.rules.iter().rev();
+        let mut actions: Vec<Action> = rules.map(|it| Action::DeleteRule(*it)).collect();
+        for (table, ours) in [(Table::Main, main), (Table::Nodes, nodes)] {
+            let routes = ours.routes.keys();
+            actions.extend(routes.map(|it| Action::DeleteRoute(table, *it)));
+            let barriers = ours.barriers.iter();
+            actions.extend(barriers.map(|it| Action::DeleteBarrier(table, *it)));
         }
         let mut addresses = self.addresses().await?;
         addresses.retain(|it| it.attributes.contains(&OUR_ADDRESS));
-        let count = ours.len() + barriers.len() + addresses.len();
+        let count = actions.len() + addresses.len();
+        for action in actions {
+            self.execute(action).await?;
+        }
         for address in addresses {
             let request = self.handle.address().del(address);
             request
@@ -94,6 +104,11 @@ impl Netlink {
         routes.context("cannot list routes")
     }
 
+    async fn rules(&self, version: IpVersion) -> anyhow::Result<Vec<RuleMessage>> {
+        let rules = self.handle.rule().get(version).execute().try_collect();
+        rules.await.context("cannot list rules")
+    }
+
     async fn addresses(&self) -> anyhow::Result<Vec<AddressMessage>> {
         let request = self.handle.address().get();
         let addresses = request.execute().try_collect().await;
@@ -107,32 +122,41 @@ impl Netlink {
                 let mut request = address_handle
                     .add(link, address, IpNet::from(address).prefix_len())
                     .replace();
-                request.message_mut().attributes.push(OUR_ADDRESS);
+                let message = request.message_mut();
+                message.attributes.push(OUR_ADDRESS);
+                // Nobody else is on the link; until the kernel is sure, no route may have the address.
+                message.header.flags |= AddressHeaderFlags::Nodad;
                 request
                     .execute()
                     .await
                     .with_context(|| format!("cannot add the address {address}"))
             }
-            Action::DeleteBarrier(prefix) => {
-                let request = self.handle.route().del(barrier(prefix));
+            Action::AddRule(rule) => self.add_rule(rule).await,
+            Action::DeleteBarrier(table, prefix) => {
+                let request = self.handle.route().del(message::barrier(table, prefix));
                 ignore_absence(request.execute().await)
                     .with_context(|| format!("cannot delete the barrier for {prefix}"))
             }
-            Action::DeleteRoute(prefix) => {
-                // Of any scope: else the kernel finds no route that has another one.
-                let message = tunnel_builder(prefix).scope(RouteScope::NoWhere).build();
+            Action::DeleteRoute(table, prefix) => {
+                let message = message::any_route(table, prefix);
                 ignore_absence(self.handle.route().del(message).execute().await)
                     .with_context(|| format!("cannot delete the route {prefix}"))
             }
-            Action::PutBarrier(prefix) => {
-                let request = self.handle.route().add(barrier(prefix)).replace();
+            Action::DeleteRule(rule) => {
+                let message = message::rule_message(rule);
+                ignore_absence(self.handle.rule().del(message).execute().await)
+                    .with_context(|| format!("cannot delete the rule {}", rule.priority()))
+            }
+            Action::PutBarrier(table, prefix) => {
+                let message = message::barrier(table, prefix);
+                let request = self.handle.route().add(message).replace();
                 request
                     .execute()
                     .await
                     .with_context(|| format!("cannot set the barrier for {prefix}"))
             }
-            Action::PutRoute(prefix, route) => {
-                let message = full_route(prefix, route);
+            Action::PutRoute(table, prefix, route) => {
+                let message = message::full_route(table, prefix, route);
                 let request = self.handle.route().add(message).replace();
                 request
                     .execute()
@@ -152,173 +176,32 @@ impl Netlink {
             }
         }
     }
-}
 
-/// Marks our addresses, as our routes are marked.
-const OUR_ADDRESS: AddressAttribute =
-    AddressAttribute::Protocol(AddressProtocol::Other(ROUTE_PROTOCOL));
-
-fn link(message: &LinkMessage) -> Option<(String, Link)> {
-    let mut name = None;
-    let mut mtu_bytes = 0;
-    for attribute in &message.attributes {
-        if let LinkAttribute::IfName(it) = attribute {
-            name = Some(it.clone());
-        } else if let LinkAttribute::Mtu(it) = attribute {
-            mtu_bytes = *it;
-        }
-    }
-    let link = Link {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        mtu_bytes,
-    };
-    Some((name?, link))
-}
-
-/// The local address: on point-to-point links the other attribute names the far end.
-fn address(message: &AddressMessage) -> Option<Address> {
-    let mut local = None;
-    let mut far = None;
-    for attribute in &message.attributes {
-        if let AddressAttribute::Local(address) = attribute {
-            local = Some(*address);
-        } else if let AddressAttribute::Address(address) = attribute {
-            far = Some(*address);
-        }
-    }
-    // IPv6 has both only where there is a far end.
-    let address = local.or(far)?;
-    Some(Address {
-        link: message.header.index,
-        address,
-        prefix_bits: message.header.prefix_len,
-    })
-}
-
-/// The destination of a route of the main table; the default route has none and is never ours.
-fn main_prefix(message: &RouteMessage) -> Option<IpNet> {
-    let header = &message.header;
-    if header.table != RouteHeader::RT_TABLE_MAIN {
-        return None;
-    }
-    let length = header.destination_prefix_length;
-    message.attributes.iter().find_map(|it| {
-        let RouteAttribute::Destination(destination) = it else {
-            return None;
-        };
-        if let RouteAddress::Inet(address) = destination {
-            Ipv4Net::new(*address, length).ok().map(IpNet::V4)
-        } else if let RouteAddress::Inet6(address) = destination {
-            Ipv6Net::new(*address, length).ok().map(IpNet::V6)
-        } else {
-            None
-        }
-    })
-}
-
-fn route(message: &RouteMessage) -> Route {
-    let mut route = Route {
-        link: 0,
-        gateway: None,
-        source: None,
-        mtu_bytes: None,
-    };
-    for attribute in &message.attributes {
-        if let RouteAttribute::Oif(link) = attribute {
-            route.link = *link;
-        } else if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
-            route.gateway = Some(*address);
-        } else if let RouteAttribute::PrefSource(RouteAddress::Inet(address)) = attribute {
-            route.source = Some((*address).into());
-        } else if let RouteAttribute::PrefSource(RouteAddress::Inet6(address)) = attribute {
-            route.source = Some((*address).into());
-        } else if let RouteAttribute::Metrics(metrics) = attribute {
-            route.mtu_bytes = metrics.iter().find_map(|it| {
-                let RouteMetric::Mtu(bytes) = it else {
-                    return None;
-                };
-                Some(*bytes)
-            });
-        }
-    }
-    route
-}
-
-fn full_route(prefix: IpNet, route: Route) -> RouteMessage {
-    let mut builder = tunnel_builder(prefix).output_interface(route.link);
-    let gateway = route.gateway.map(RouteAddress::Inet);
-    match gateway {
-        Some(gateway) => attribute(&mut builder, RouteAttribute::Gateway(gateway)),
-        None => builder = builder.scope(RouteScope::Link),
-    }
-    if let Some(source) = route.source {
-        attribute(&mut builder, RouteAttribute::PrefSource(source.into()));
-    }
-    let mut message = builder.build();
-    if let Some(bytes) = route.mtu_bytes {
-        let headers_bytes = match prefix {
-            IpNet::V4(_) => IPV4_TCP_HEADERS_BYTES,
-            IpNet::V6(_) => IPV6_TCP_HEADERS_BYTES,
-        };
-        let segment_bytes = bytes.saturating_sub(headers_bytes);
-        message.attributes.push(RouteAttribute::Metrics(vec![
-            RouteMetric::Mtu(bytes),
-            RouteMetric::Advmss(segment_bytes),
-        ]));
-    }
-    message
-}
-
-/// IP and TCP headers without options.
-const IPV4_TCP_HEADERS_BYTES: u32 = 40;
-const IPV6_TCP_HEADERS_BYTES: u32 = 60;
-
-/// The last route that the kernel would take.
-const BARRIER_METRIC: u32 = u32::MAX;
-
-/// What the kernel gives an IPv6 route that names none. It must be named, or a barrier could be taken
-/// for the route.
-const IPV6_METRIC: u32 = 1_024;
-
-fn barrier(prefix: IpNet) -> RouteMessage {
-    builder(prefix)
-        .kind(RouteType::Unreachable)
-        .priority(BARRIER_METRIC)
-        .build()
-}
-
-fn tunnel_builder(prefix: IpNet) -> RouteMessageBuilder<IpAddr> {
-    let builder = builder(prefix);
-    match prefix {
-        IpNet::V4(_) => builder,
-        IpNet::V6(_) => builder.priority(IPV6_METRIC),
+    async fn add_rule(&self, rule: Rule) -> anyhow::Result<()> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = message::rule_message(rule);
+        let added = request.execute().await;
+        added.with_context(|| format!("cannot add the rule {}", rule.priority()))
     }
 }
 
-/// What identifies one of our routes.
-fn builder(prefix: IpNet) -> RouteMessageBuilder<IpAddr> {
-    let mut builder =
-        RouteMessageBuilder::<IpAddr>::new().protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
-    let header = &mut builder.get_mut().header;
-    header.address_family = match prefix {
-        IpNet::V4(_) => AddressFamily::Inet,
-        IpNet::V6(_) => AddressFamily::Inet6,
-    };
-    header.destination_prefix_length = prefix.prefix_len();
-    let destination = RouteAttribute::Destination(prefix.network().into());
-    attribute(&mut builder, destination);
-    builder
+/// The settings that keep the kernel from passing on what comes from a link.
+pub fn not_forwarding(link: &str, has_v6: bool) -> Vec<String> {
+    let v4 = format!("net/ipv4/conf/{link}/forwarding");
+    let v6 = has_v6.then(|| "net/ipv6/conf/all/forwarding".to_owned());
+    let mut settings = Vec::from_iter([v4].into_iter().chain(v6));
+    // What cannot be read is not there.
+    settings.retain(|it| fs::read(format!("/proc/sys/{it}")).is_ok_and(|it| it == b"0\n"));
+    settings
 }
 
-fn attribute(builder: &mut RouteMessageBuilder<IpAddr>, attribute: RouteAttribute) {
-    builder.get_mut().attributes.push(attribute);
-}
-
-/// A route that is gone already, for instance with its device, is as good as deleted.
+/// What is gone already, for instance with its device, is as good as deleted.
 fn ignore_absence(result: Result<(), Error>) -> Result<(), Error> {
     match result {
-        Err(Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+        Err(Error::NetlinkError(error)) if ABSENT.contains(&error.raw_code()) => Ok(()),
         result => result,
     }
 }
+
+/// How the kernel says that there is no such route, or rule.
+const ABSENT: [i32; 2] = [-libc::ESRCH, -libc::ENOENT];

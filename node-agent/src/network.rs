@@ -1,5 +1,5 @@
-//! Decides which links, addresses and routes must change so that pods reach the pods of other
-//! nodes. Only routes that carry our own protocol number are ever changed or removed.
+//! Decides which links, addresses, routes and rules must change so that pods reach the pods of other
+//! nodes, and nodes each other. Only what carries our own protocol number is ever changed or removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,8 +9,11 @@ use topology::diff::{Change, diff};
 use topology::report::Problem;
 
 use crate::desired::{Desired, Via};
+use nodes::{Rule, Way};
 
-/// Marks our routes in the kernel's tables (`ip route show proto 201`); free in Debian's and
+pub mod nodes;
+
+/// Marks our routes and rules in the kernel's tables (`ip route show proto 201`); free in Debian's and
 /// iproute2's lists of routing protocols.
 pub const ROUTE_PROTOCOL: u8 = 201;
 
@@ -22,15 +25,28 @@ pub const TUNNEL_MTU_BYTES: u32 = 1420;
 pub struct Observed {
     pub links: BTreeMap<String, Link>,
     pub addresses: Vec<Address>,
-    /// Our routes of the main table.
-    pub ours: BTreeMap<IpNet, Route>,
-    /// Prefixes of our barriers in the main table.
-    pub barriers: BTreeSet<IpNet>,
-    /// Prefixes of the main table that somebody else's route has.
-    pub foreign: BTreeSet<IpNet>,
+    /// What is ours in the main table.
+    pub main: Ours,
+    /// What is ours in [`nodes::TABLE`].
+    pub nodes: Ours,
+    pub rules: BTreeSet<Rule>,
+    /// Prefixes of the main table that somebody else's routes have, with the best metric.
+    pub foreign: BTreeMap<IpNet, u32>,
     /// The largest packets, in bytes, that come through to prefixes behind the tunnel, where probes
     /// found out.
     pub path_mtus: BTreeMap<IpNet, u16>,
+    /// The settings that keep the kernel from passing on what comes out of the tunnel.
+    pub not_forwarding: Vec<String>,
+    /// What is known of the tunnels to other nodes' addresses.
+    pub ways: BTreeMap<IpNet, Way>,
+}
+
+/// What we have made in one table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ours {
+    pub routes: BTreeMap<IpNet, Route>,
+    /// Prefixes with an unreachable route of the worst metric.
+    pub barriers: BTreeSet<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +73,14 @@ pub struct Route {
     pub mtu_bytes: Option<u32>,
 }
 
+/// A routing table of the kernel's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Table {
+    Main,
+    /// [`nodes::TABLE`].
+    Nodes,
+}
+
 /// One change of the kernel's network configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
@@ -64,13 +88,15 @@ pub enum Action {
         link: u32,
         address: IpAddr,
     },
-    DeleteBarrier(IpNet),
-    DeleteRoute(IpNet),
+    AddRule(Rule),
+    DeleteBarrier(Table, IpNet),
+    DeleteRoute(Table, IpNet),
+    DeleteRule(Rule),
     /// An unreachable route with the worst metric. It takes over whenever the route into the tunnel
     /// goes away, as it does with the device: else the default route would lead to the underlay,
     /// on whichever interface that is.
-    PutBarrier(IpNet),
-    PutRoute(IpNet, Route),
+    PutBarrier(Table, IpNet),
+    PutRoute(Table, IpNet, Route),
     SetUp {
         link: u32,
     },
@@ -83,42 +109,59 @@ pub struct Plan {
     pub problems: BTreeSet<Problem>,
 }
 
+/// The metric of our routes. For IPv6 it is what the kernel gives a route that names none, and must be
+/// named, or a barrier could be taken for the route.
+pub fn metric(prefix: &IpNet) -> u32 {
+    match prefix {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => 1_024,
+    }
+}
+
 /// Lists the changes for `desired`, with the tunnel device called `tunnel`.
 ///
-/// With `keep_unknown`, no route is removed. Barriers come before the routes they stand behind, and
-/// go after them.
+/// With `keep_unknown`, no route is removed that may be wanted. Barriers come before the routes they
+/// stand behind, and go after them.
 pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: bool) -> Plan {
     let mut plan = Plan::default();
-    let missing = desired
-        .prefixes
-        .keys()
-        .filter(|it| !observed.barriers.contains(it));
-    plan.actions
-        .extend(missing.map(|it| Action::PutBarrier(*it)));
-    let own = desired.own.as_ref();
-    let own_v4 = own.and_then(|it| it.address).map(IpAddr::V4);
-    let own_v6 = own.and_then(|it| it.address_v6).map(IpAddr::V6);
-    let tunnel = observed.links.get(tunnel);
+    let tunnel = observed.links.get(tunnel).copied();
+    let barriers: BTreeSet<IpNet> = desired.prefixes.keys().copied().collect();
+    plan.put_barriers(Table::Main, &observed.main, &barriers);
     if let Some(link) = tunnel {
-        if !link.up || link.mtu_bytes != TUNNEL_MTU_BYTES {
-            plan.actions.push(Action::SetUp { link: link.index });
-        }
-        let present = |address| observed.addresses.iter().any(|it| it.address == address);
-        let link = link.index;
-        let missing = own_v4.into_iter().chain(own_v6).filter(|it| !present(*it));
-        plan.actions
-            .extend(missing.map(|address| Action::AddAddress { link, address }));
+        plan.settle(observed, desired, link);
     }
+    let routes = routes(observed, desired, tunnel, &mut plan.problems);
+    plan.follow(Table::Main, &observed.main, &routes, |_| !keep_unknown);
+    if !keep_unknown {
+        plan.delete_barriers(Table::Main, &observed.main, &barriers);
+    }
+    nodes::plan(observed, desired, tunnel, keep_unknown, &mut plan);
+    if desired.is_carrier_for_others {
+        let not_forwarding = observed.not_forwarding.iter();
+        plan.problems.extend(not_forwarding.map(|it| stuck(it)));
+    }
+    plan
+}
 
+/// The routes to pods.
+fn routes(
+    observed: &Observed,
+    desired: &Desired,
+    tunnel: Option<Link>,
+    problems: &mut BTreeSet<Problem>,
+) -> BTreeMap<IpNet, Route> {
+    let own = desired.own.as_ref();
     let own_address = |prefix: &IpNet| match prefix {
-        IpNet::V4(_) => own_v4,
-        IpNet::V6(_) => own_v6,
+        IpNet::V4(_) => own.and_then(|it| it.address).map(IpAddr::V4),
+        IpNet::V6(_) => own.and_then(|it| it.address_v6).map(IpAddr::V6),
     };
     let mut routes = BTreeMap::new();
     for (prefix, via) in &desired.routes {
-        if observed.foreign.contains(prefix) {
+        // The kernel takes the lowest metric.
+        let theirs = observed.foreign.get(prefix);
+        if let Some(theirs) = theirs.filter(|it| **it <= metric(prefix)) {
             if *via == Via::Tunnel {
-                plan.problems.insert(occupied(*prefix));
+                problems.insert(occupied(*prefix, *theirs));
             }
             continue;
         }
@@ -132,34 +175,68 @@ pub fn plan(observed: &Observed, desired: &Desired, tunnel: &str, keep_unknown: 
             // Without an address of its own the node would speak with one that peers drop.
             Via::Tunnel => tunnel
                 .zip(own_address(prefix))
-                .map(|(link, address)| Route {
-                    link: link.index,
-                    gateway: None,
-                    source: Some(address),
-                    mtu_bytes: path_mtu(observed, prefix),
-                }),
+                .map(|(link, address)| into_tunnel(observed, link, prefix, address)),
         };
         routes.extend(route.map(|it| (*prefix, it)));
     }
-    let changes = diff(&observed.ours, &routes).into_iter();
-    plan.actions
-        .extend(changes.filter_map(|change| match change {
-            Change::Delete(_) if keep_unknown => None,
-            Change::Delete(prefix) => Some(Action::DeleteRoute(prefix)),
-            Change::Put(prefix, route) => Some(Action::PutRoute(prefix, route)),
-        }));
-    let obsolete = observed
-        .barriers
-        .iter()
-        .filter(|it| !keep_unknown && !desired.prefixes.contains_key(it));
-    plan.actions
-        .extend(obsolete.map(|it| Action::DeleteBarrier(*it)));
-    plan
+    routes
 }
 
-fn path_mtu(observed: &Observed, prefix: &IpNet) -> Option<u32> {
+fn into_tunnel(observed: &Observed, link: Link, prefix: &IpNet, source: IpAddr) -> Route {
     let found = observed.path_mtus.get(prefix).map(|it| u32::from(*it));
-    found.filter(|it| *it < TUNNEL_MTU_BYTES)
+    Route {
+        link: link.index,
+        gateway: None,
+        source: Some(source),
+        mtu_bytes: found.filter(|it| *it < TUNNEL_MTU_BYTES),
+    }
+}
+
+impl Plan {
+    /// Gives the tunnel device what it needs.
+    fn settle(&mut self, observed: &Observed, desired: &Desired, link: Link) {
+        if !link.up || link.mtu_bytes != TUNNEL_MTU_BYTES {
+            self.actions.push(Action::SetUp { link: link.index });
+        }
+        let own = desired.own.as_ref();
+        let own_v4 = own.and_then(|it| it.address).map(IpAddr::V4);
+        let own_v6 = own.and_then(|it| it.address_v6).map(IpAddr::V6);
+        let present = |address| observed.addresses.iter().any(|it| it.address == address);
+        let link = link.index;
+        let missing = own_v4.into_iter().chain(own_v6).filter(|it| !present(*it));
+        self.actions
+            .extend(missing.map(|address| Action::AddAddress { link, address }));
+    }
+
+    fn put_barriers(&mut self, table: Table, ours: &Ours, wanted: &BTreeSet<IpNet>) {
+        let missing = wanted.difference(&ours.barriers);
+        self.actions
+            .extend(missing.map(|it| Action::PutBarrier(table, *it)));
+    }
+
+    fn delete_barriers(&mut self, table: Table, ours: &Ours, wanted: &BTreeSet<IpNet>) {
+        let obsolete = ours.barriers.difference(wanted);
+        self.actions
+            .extend(obsolete.map(|it| Action::DeleteBarrier(table, *it)));
+    }
+
+    /// Makes a table's routes the wanted ones, but for others that may not be deleted.
+    fn follow(
+        &mut self,
+        table: Table,
+        ours: &Ours,
+        wanted: &BTreeMap<IpNet, Route>,
+        may_delete: impl Fn(&IpNet) -> bool,
+    ) {
+        let changes = diff(&ours.routes, wanted).into_iter();
+        self.actions
+            .extend(changes.filter_map(|change| match change {
+                Change::Delete(prefix) => {
+                    may_delete(&prefix).then_some(Action::DeleteRoute(table, prefix))
+                }
+                Change::Put(prefix, route) => Some(Action::PutRoute(table, prefix, route)),
+            }));
+    }
 }
 
 /// The link on which `address` is a neighbor; nodes behind a router are reached as the underlay
@@ -174,221 +251,24 @@ fn connected_link(observed: &Observed, address: Ipv4Addr) -> Option<u32> {
     })
 }
 
-fn occupied(prefix: IpNet) -> Problem {
+fn stuck(setting: &str) -> Problem {
     Problem {
-        what: format!("somebody else's route for {prefix} keeps it out of the tunnel"),
-        remedy: format!("remove it: ip route del {prefix}"),
+        what: "this node is a gateway or a relay, but its kernel passes nothing on".to_owned(),
+        remedy: format!("sysctl -w {setting}=1"),
+    }
+}
+
+fn occupied(prefix: IpNet, metric: u32) -> Problem {
+    Problem {
+        what: format!(
+            "somebody else's route for {prefix}, with metric {metric}, keeps it out of the tunnel"
+        ),
+        remedy: format!(
+            "remove it: ip route del {prefix} metric {metric}; or give it a metric above {}",
+            self::metric(&prefix)
+        ),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use crate::desired::OwnNode;
-
-    use super::*;
-
-    #[test]
-    fn brings_the_tunnel_up_and_routes_through_it() {
-        let plan = plan(&observed(), &desired(), "wg", false);
-
-        assert_eq!(
-            plan.actions,
-            [
-                Action::PutBarrier(net("10.2.1.0/24")),
-                Action::SetUp { link: 7 },
-                Action::AddAddress {
-                    link: 7,
-                    address: OWN
-                },
-                Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR),
-                Action::PutRoute(net("10.2.1.0/24"), TUNNEL),
-            ]
-        );
-        assert!(plan.problems.is_empty());
-    }
-
-    #[test]
-    fn routes_ipv6_from_an_address_of_its_kind() {
-        let prefix = net("fd02::/64");
-        let mut desired = desired();
-        desired.prefixes.insert(prefix, 2);
-        desired.routes.insert(prefix, Via::Tunnel);
-        assert_eq!(
-            plan(&settled(), &desired, "wg", false).actions,
-            [Action::PutBarrier(prefix)],
-            "this node has no address there yet"
-        );
-
-        let own = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1);
-        desired.own.as_mut().unwrap().address_v6 = Some(own);
-        let address = own.into();
-        let route = Route {
-            source: Some(address),
-            ..TUNNEL
-        };
-        let expected = [
-            Action::PutBarrier(prefix),
-            Action::AddAddress { link: 7, address },
-            Action::PutRoute(prefix, route),
-        ];
-        assert_eq!(plan(&settled(), &desired, "wg", false).actions, expected);
-    }
-
-    #[test]
-    fn does_nothing_once_done() {
-        assert_eq!(plan(&settled(), &desired(), "wg", false), Plan::default());
-    }
-
-    #[test]
-    fn removes_only_its_own_routes_and_only_when_it_may() {
-        let mut observed = settled();
-        observed.foreign.insert(net("10.9.0.0/16"));
-        observed.ours.insert(net("10.8.0.0/16"), TUNNEL);
-        observed.barriers.insert(net("10.8.0.0/16"));
-
-        let actions = plan(&observed, &desired(), "wg", false).actions;
-
-        assert_eq!(
-            actions,
-            [
-                Action::DeleteRoute(net("10.8.0.0/16")),
-                Action::DeleteBarrier(net("10.8.0.0/16")),
-            ]
-        );
-        assert_eq!(plan(&observed, &desired(), "wg", true).actions, []);
-    }
-
-    #[test]
-    fn names_a_route_that_keeps_traffic_out_of_the_tunnel() {
-        let mut observed = settled();
-        observed.ours.clear();
-        observed.foreign = [net("10.1.2.0/24"), net("10.2.1.0/24")].into();
-
-        let plan = plan(&observed, &desired(), "wg", false);
-
-        assert_eq!(plan.actions, []);
-        assert_eq!(plan.problems, [occupied(net("10.2.1.0/24"))].into());
-    }
-
-    #[test]
-    fn leaves_nodes_behind_a_router_to_the_underlay() {
-        let mut observed = settled();
-        observed.addresses.retain(|it| it.link == 7);
-        observed.ours.remove(&net("10.1.2.0/24"));
-
-        assert_eq!(plan(&observed, &desired(), "wg", false), Plan::default());
-    }
-
-    #[test]
-    fn waits_for_a_device_that_is_not_there() {
-        let mut observed = observed();
-        observed.links.clear();
-
-        let actions = plan(&observed, &desired(), "wg", false).actions;
-
-        assert_eq!(
-            actions,
-            [
-                Action::PutBarrier(net("10.2.1.0/24")),
-                Action::PutRoute(net("10.1.2.0/24"), NEIGHBOR)
-            ]
-        );
-    }
-
-    #[test]
-    fn tells_a_route_of_a_path_that_carries_less_and_only_then() {
-        let mut observed = settled();
-        observed.path_mtus.insert(net("10.2.1.0/24"), 1_420);
-        assert_eq!(plan(&observed, &desired(), "wg", false), Plan::default());
-
-        observed.path_mtus.insert(net("10.2.1.0/24"), 1_371);
-        let narrow = Route {
-            mtu_bytes: Some(1_371),
-            ..TUNNEL
-        };
-        assert_eq!(
-            plan(&observed, &desired(), "wg", false).actions,
-            [Action::PutRoute(net("10.2.1.0/24"), narrow)]
-        );
-
-        observed.ours.insert(net("10.2.1.0/24"), narrow);
-        observed.path_mtus.clear();
-        assert_eq!(
-            plan(&observed, &desired(), "wg", false).actions,
-            [Action::PutRoute(net("10.2.1.0/24"), TUNNEL)]
-        );
-    }
-
-    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1));
-    const NEIGHBOR: Route = Route {
-        link: 2,
-        gateway: Some(Ipv4Addr::new(192, 0, 2, 12)),
-        source: None,
-        mtu_bytes: None,
-    };
-    const TUNNEL: Route = Route {
-        link: 7,
-        gateway: None,
-        source: Some(OWN),
-        mtu_bytes: None,
-    };
-
-    fn desired() -> Desired {
-        Desired {
-            own: Some(OwnNode {
-                address: Some(Ipv4Addr::new(10, 1, 1, 1)),
-                ..OwnNode::default()
-            }),
-            routes: BTreeMap::from([
-                (net("10.1.2.0/24"), Via::Node(Ipv4Addr::new(192, 0, 2, 12))),
-                (net("10.2.1.0/24"), Via::Tunnel),
-            ]),
-            prefixes: BTreeMap::from([(net("10.2.1.0/24"), 2)]),
-            ..Desired::default()
-        }
-    }
-
-    /// Before anything was done: a tunnel device that is down, and an underlay.
-    fn observed() -> Observed {
-        let link = Link {
-            index: 7,
-            up: false,
-            mtu_bytes: 1500,
-        };
-        Observed {
-            links: BTreeMap::from([("wg".to_owned(), link)]),
-            addresses: vec![Address {
-                link: 2,
-                address: Ipv4Addr::new(192, 0, 2, 11).into(),
-                prefix_bits: 24,
-            }],
-            ..Observed::default()
-        }
-    }
-
-    /// After everything was done.
-    fn settled() -> Observed {
-        let mut observed = observed();
-        let link = Link {
-            index: 7,
-            up: true,
-            mtu_bytes: TUNNEL_MTU_BYTES,
-        };
-        observed.links.insert("wg".to_owned(), link);
-        observed.addresses.push(Address {
-            link: 7,
-            address: OWN,
-            prefix_bits: 32,
-        });
-        observed.barriers = [net("10.2.1.0/24")].into();
-        observed.ours =
-            BTreeMap::from([(net("10.1.2.0/24"), NEIGHBOR), (net("10.2.1.0/24"), TUNNEL)]);
-        observed
-    }
-
-    fn net(text: &str) -> IpNet {
-        text.parse().unwrap()
-    }
-}
+mod tests;

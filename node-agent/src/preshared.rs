@@ -1,5 +1,5 @@
-//! Decides which secret each pair of nodes mixes into its handshakes, out of one secret for each pair
-//! of clusters.
+//! Decides which secrets each pair of nodes mixes into its handshakes: out of one secret for each pair
+//! of clusters, or what the two nodes' agents agreed on.
 //!
 //! No two pairs of nodes have the same, so that what one node knows opens no tunnel between others
 //! without its cluster's secret.
@@ -7,22 +7,169 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
-use topology::id::ClusterName;
+use topology::id::{ClusterName, NodeName};
 use topology::report::Problem;
-use wireguard::uapi::DeviceState;
+use wireguard::uapi::{DeviceState, PeerState};
 use wireguard::{PresharedKey, PublicKey};
+use zeroize::Zeroizing;
 
 use crate::desired::Peer;
 
-/// The secrets of the own cluster with others; `None` where the operator wants no such secrets, and
-/// the device keeps what it has.
-pub type Secrets = Option<BTreeMap<ClusterName, PresharedKey>>;
+/// Everything that says which secret goes with whom.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Secrets {
+    /// The secrets of the own cluster with others; `None` where the operator wants no such secrets.
+    pub files: Option<BTreeMap<ClusterName, Shared>>,
+    /// What was agreed on with each node; `None` where nothing is to be, and a device without files
+    /// keeps what it has.
+    pub agreed: Option<BTreeMap<(ClusterName, NodeName), Orders>>,
+}
+
+/// The secret of two clusters; [`PresharedKey::none`] where there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shared {
+    pub current: PresharedKey,
+    /// What it was before, as long as the other side may have it still.
+    pub former: Option<PresharedKey>,
+}
+
+/// What a device should have for a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orders {
+    pub main: Choice,
+    pub alternate: Option<Choice>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// What two agents agreed on.
+    Agreed(PresharedKey),
+    /// What follows from the clusters' secret and both nodes' keys.
+    Base,
+}
+
+/// What follows from the clusters' secret for two nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bases {
+    pub current: PresharedKey,
+    pub former: Option<PresharedKey>,
+}
+
+/// The secrets themselves, as a device has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    pub main: PresharedKey,
+    pub alternate: Option<PresharedKey>,
+}
 
 /// Not secret; keeps these secrets apart from all others that may be made of the same one.
 const SALT: &[u8] = b"causeway wireguard preshared key 1";
 
 /// WireGuard refuses a session that is older (Reject-After-Time).
 const SESSION_SECONDS_MAX: u64 = 180;
+
+impl Secrets {
+    /// What the device should have for `peer`, the key of which is one of `ends`; `None` leaves it with
+    /// what it has.
+    ///
+    /// It follows from the keys of this very moment: a secret must not lag behind a key that changes.
+    pub fn wanted(&self, peer: &Peer, ends: [PublicKey; 2], is_new: bool) -> Option<Resolved> {
+        let bases = || Bases::of(self.files.as_ref(), &peer.cluster, ends);
+        let Some(agreed) = &self.agreed else {
+            self.files.as_ref()?;
+            return Some(Orders::BASE.resolve(&bases()));
+        };
+        match agreed.get(&(peer.cluster.clone(), peer.node.clone())) {
+            Some(orders) => Some(orders.resolve(&bases())),
+            None if is_new => Some(Orders::BASE.resolve(&bases())),
+            // An earlier agent may have agreed on it; that is found out first.
+            None => None,
+        }
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            current: PresharedKey::none(),
+            former: None,
+        }
+    }
+}
+
+impl Bases {
+    pub fn of(
+        files: Option<&BTreeMap<ClusterName, Shared>>,
+        cluster: &ClusterName,
+        ends: [PublicKey; 2],
+    ) -> Self {
+        let shared = files.and_then(|it| it.get(cluster));
+        let of = |secret: &PresharedKey| match secret.is_none() {
+            true => PresharedKey::none(),
+            false => pair(secret, ends),
+        };
+        Self {
+            current: shared.map_or_else(PresharedKey::none, |it| of(&it.current)),
+            former: shared.and_then(|it| it.former.as_ref()).map(of),
+        }
+    }
+}
+
+impl Orders {
+    const BASE: Self = Self {
+        main: Choice::Base,
+        alternate: None,
+    };
+
+    /// What a device has: all that does not follow from files was agreed on, and nobody agrees on
+    /// nothing.
+    pub fn adopt(held: &Resolved, bases: &Bases) -> Self {
+        let choice = |it: &PresharedKey| match *it == bases.current {
+            true => Choice::Base,
+            false => Choice::Agreed(it.clone()),
+        };
+        let former = bases.former.as_ref();
+        let alternate = held.alternate.as_ref().filter(|it| Some(*it) != former);
+        Self {
+            main: if held.main.is_none() {
+                Choice::Base
+            } else {
+                choice(&held.main)
+            },
+            alternate: alternate.map(choice),
+        }
+    }
+
+    pub fn resolve(&self, bases: &Bases) -> Resolved {
+        let main = self.main.resolve(bases);
+        let former = bases.former.as_ref().filter(|_| self.main == Choice::Base);
+        let alternate = self.alternate.as_ref().map(|it| it.resolve(bases));
+        let alternate = alternate.or(former).filter(|it| *it != main);
+        Resolved {
+            main: main.clone(),
+            alternate: alternate.cloned(),
+        }
+    }
+}
+
+impl Choice {
+    pub fn resolve<'a>(&'a self, bases: &'a Bases) -> &'a PresharedKey {
+        match self {
+            Self::Agreed(secret) => secret,
+            Self::Base => &bases.current,
+        }
+    }
+}
+
+impl From<&PeerState> for Resolved {
+    fn from(state: &PeerState) -> Self {
+        let main = state.preshared_key.clone();
+        Self {
+            main: main.unwrap_or_else(PresharedKey::none),
+            alternate: state.alternate_preshared_key.clone(),
+        }
+    }
+}
 
 /// The secret of two nodes, the same from both ends.
 pub fn pair(secret: &PresharedKey, ends: [PublicKey; 2]) -> PresharedKey {
@@ -31,24 +178,25 @@ pub fn pair(secret: &PresharedKey, ends: [PublicKey; 2]) -> PresharedKey {
     } else {
         [ends[1], ends[0]]
     };
-    let extracted = Salt::new(HKDF_SHA256, SALT).extract(secret.to_hex().as_bytes());
-    let mut bytes = [0; 32];
+    let hex = Zeroizing::new(secret.to_hex());
+    let extracted = Salt::new(HKDF_SHA256, SALT).extract(hex.as_bytes());
+    let mut bytes = Zeroizing::new([0; 32]);
     extracted
         .expand(&[first.as_bytes(), second.as_bytes()], HKDF_SHA256)
-        .and_then(|it| it.fill(&mut bytes))
+        .and_then(|it| it.fill(&mut *bytes))
         .expect("an output as long as the hash is not too long");
-    bytes.into()
+    (*bytes).into()
 }
 
 /// The clusters with a secret to which there has been no session for so long that the secrets may
 /// differ. A secret that was replaced on one side only shows here when the last session is over.
 pub fn problems(
-    secrets: &Secrets,
+    files: Option<&BTreeMap<ClusterName, Shared>>,
     peers: &BTreeMap<PublicKey, Peer>,
     device: &DeviceState,
     now_unix_seconds: u64,
 ) -> BTreeSet<Problem> {
-    let Some(secrets) = secrets else {
+    let Some(files) = files else {
         return BTreeSet::new();
     };
     let silent = peers.iter().filter(|(key, peer)| {
@@ -58,7 +206,10 @@ pub fn problems(
             .is_some_and(|it| now_unix_seconds < it.seconds.saturating_add(SESSION_SECONDS_MAX));
         // Nothing was tried where nothing was sent.
         let is_tried = state.is_some_and(|it| 0 < it.sent_bytes);
-        secrets.contains_key(&peer.cluster) && is_tried && !is_fresh && peer.successor_of.is_none()
+        let has_secret = files
+            .get(&peer.cluster)
+            .is_some_and(|it| !it.current.is_none());
+        has_secret && is_tried && !is_fresh && peer.successor_of.is_none()
     });
     silent
         .map(|(_, peer)| Problem {
@@ -78,7 +229,7 @@ pub fn problems(
 mod tests {
     use std::net::SocketAddr;
 
-    use wireguard::uapi::{PeerState, UnixTime};
+    use wireguard::uapi::UnixTime;
 
     use super::*;
 
@@ -120,29 +271,36 @@ mod tests {
             successor_of: None,
         };
         let peers = BTreeMap::from([(key(1), peer)]);
-        let secrets = BTreeMap::from([("us".parse().unwrap(), PresharedKey::from([7; 32]))]);
-        let found = |secrets: &Secrets, sent_bytes, handshake: Option<u64>| {
-            let state = PeerState {
-                sent_bytes,
-                last_handshake: handshake.map(|seconds| UnixTime {
-                    seconds,
-                    nanoseconds: 0,
-                }),
-                ..PeerState::default()
-            };
-            let device = DeviceState {
-                peers: BTreeMap::from([(key(1), state)]),
-                ..DeviceState::default()
-            };
-            problems(secrets, &peers, &device, 1_000).len()
+        let shared = |current| Shared {
+            current,
+            former: None,
         };
+        let files = |it| Some(BTreeMap::from([("us".parse().unwrap(), shared(it))]));
+        let found =
+            |files: &Option<BTreeMap<ClusterName, Shared>>, sent_bytes, handshake: Option<u64>| {
+                let state = PeerState {
+                    sent_bytes,
+                    last_handshake: handshake.map(|seconds| UnixTime {
+                        seconds,
+                        nanoseconds: 0,
+                    }),
+                    ..PeerState::default()
+                };
+                let device = DeviceState {
+                    peers: BTreeMap::from([(key(1), state)]),
+                    ..DeviceState::default()
+                };
+                problems(files.as_ref(), &peers, &device, 1_000).len()
+            };
 
-        let with = Some(secrets);
+        let with = files([7; 32].into());
+        let without = files(PresharedKey::none());
         assert_eq!(found(&with, 1, None), 1);
         assert_eq!(found(&with, 1, Some(1_000 - SESSION_SECONDS_MAX)), 1);
         assert_eq!(found(&with, 1, Some(999)), 0);
         assert_eq!(found(&with, 0, None), 0, "nothing was tried");
-        assert_eq!(found(&None, 1, None), 0, "there is no secret");
+        assert_eq!(found(&without, 1, None), 0, "there is no secret");
+        assert_eq!(found(&None, 1, None), 0, "none is wanted");
     }
 
     const DERIVED: &str = "47effd91e5f1bcd2c3321634a689e7a93707fc8b6185a5db310d93496057c7e5";

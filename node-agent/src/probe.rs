@@ -8,13 +8,13 @@
 //! listens there: its agent is away, and its tunnel carries on.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use topology::id::{ClusterName, NodeName};
 use topology::report::ProbeReport;
 
-use message::{Kind, Message, SIZE_MIN, Tag};
+use message::{Kind, Message, Tag};
 use target::Target;
 
 pub mod message;
@@ -40,8 +40,9 @@ pub const PROBES_PER_SECOND_MAX: u32 = 1_000;
 /// Nodes that are probed: more are beyond what a mesh of nodes is good for, and gateways serve those.
 pub const TARGETS_MAX: usize = 16_384;
 
-/// IPv4 and UDP headers.
-const HEADERS_BYTES: u16 = 28;
+/// IP and UDP headers.
+const IPV4_HEADERS_BYTES: u16 = 28;
+const IPV6_HEADERS_BYTES: u16 = 48;
 
 /// One moment by both clocks: the one that runs, and the one that people read.
 #[derive(Clone, Copy, Debug)]
@@ -57,17 +58,22 @@ pub struct Peer {
     pub node: NodeName,
     /// Whether the device has a session with it, so that traffic goes through whoever answers.
     pub has_session: bool,
+    /// Whether this node is ready for what that one sends from its own addresses.
+    pub is_told_ready: bool,
 }
 
 /// A datagram that should leave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Transmit {
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     pub message: Message,
 }
 
 /// What probes see of each node, in order of clusters.
 pub type Reports = BTreeMap<(ClusterName, NodeName), ProbeReport>;
+
+/// Who says to be ready, and who not to be, in order of clusters.
+pub type Said = BTreeMap<(ClusterName, NodeName), bool>;
 
 /// The probes of one node, its questions and its answers.
 ///
@@ -79,7 +85,7 @@ pub struct Prober {
     own: Tag,
     interval: Duration,
     /// By their inner addresses.
-    targets: BTreeMap<Ipv4Addr, Target>,
+    targets: BTreeMap<IpAddr, Target>,
     sequence: u64,
     started: Instant,
     outbox: VecDeque<Transmit>,
@@ -102,17 +108,19 @@ impl Prober {
 
     /// Probes `peers`, and no others, with packets of at most `mtu_bytes`. What is known of those
     /// that stay, stays.
-    pub fn retarget(&mut self, peers: &BTreeMap<Ipv4Addr, Peer>, mtu_bytes: u16, now: Moment) {
+    pub fn retarget(&mut self, peers: &BTreeMap<IpAddr, Peer>, mtu_bytes: u16, now: Moment) {
         self.targets
             .retain(|address, it| peers.get(address).is_some_and(|peer| it.is(peer)));
         // Many new ones are not all asked in one moment.
         let mut first_probe = now.instant;
         for (address, peer) in peers.iter().take(TARGETS_MAX) {
             if let Some(target) = self.targets.get_mut(address) {
-                target.follow(peer, mtu_bytes, now);
+                self.transitions += u64::from(target.follow(peer, mtu_bytes, now));
                 continue;
             }
-            let target = Target::new(peer, self.interval, mtu_bytes, first_probe, now);
+            let headers_bytes = headers_bytes(*address);
+            let mut target = Target::new(peer, self.interval, headers_bytes, first_probe, now);
+            target.follow(peer, mtu_bytes, now);
             self.targets.insert(*address, target);
             first_probe += Duration::from_secs(1) / PROBES_PER_SECOND_MAX;
         }
@@ -122,7 +130,7 @@ impl Prober {
     /// probe ourselves are answered, with as many bytes as they sent, and only so often.
     pub fn handle_datagram(
         &mut self,
-        from: Ipv4Addr,
+        from: IpAddr,
         datagram: &[u8],
         now: Moment,
     ) -> Option<Transmit> {
@@ -130,12 +138,15 @@ impl Prober {
         let target = self.targets.get_mut(&from)?;
         match message.kind {
             Kind::Answer if message.from == self.own && message.to == target.tag() => {
+                self.transitions += u64::from(target.hear(message.is_ready));
                 self.transitions += u64::from(target.handle_answer(message.sequence, now));
                 None
             }
             Kind::Request if message.to == self.own && message.from == target.tag() => {
+                self.transitions += u64::from(target.hear(message.is_ready));
                 let answer = Message {
                     kind: Kind::Answer,
+                    is_ready: target.is_told_ready(),
                     ..message
                 };
                 target.may_be_answered(now).then_some(Transmit {
@@ -148,7 +159,7 @@ impl Prober {
     }
 
     /// The kernel of `node` said through the tunnel that nobody listens there.
-    pub fn handle_refusal(&mut self, node: Ipv4Addr, now: Moment) {
+    pub fn handle_refusal(&mut self, node: IpAddr, now: Moment) {
         if let Some(target) = self.targets.get_mut(&node) {
             target.handle_refusal(now);
         }
@@ -173,6 +184,7 @@ impl Prober {
                         to: target.tag(),
                         sequence: self.sequence,
                         sent_microseconds: u64::try_from(sent.as_micros()).unwrap_or(u64::MAX),
+                        is_ready: target.is_told_ready(),
                         size,
                     },
                 });
@@ -190,7 +202,16 @@ impl Prober {
         self.targets.values().map(Target::due).min()
     }
 
-    /// How often the health of any node has changed.
+    /// Which nodes say that they are ready for what this one sends from its own addresses; without
+    /// those that have said nothing yet.
+    pub fn said(&self) -> Said {
+        let targets = self.targets.values();
+        targets
+            .filter_map(|it| Some(((it.cluster().clone(), it.node().clone()), it.said()?)))
+            .collect()
+    }
+
+    /// How often the health of any node has changed, or what it says.
     pub fn transitions(&self) -> u64 {
         self.transitions
     }
@@ -209,8 +230,9 @@ impl Prober {
     }
 }
 
-/// The size of the datagram in a packet of `packet_bytes`.
-fn datagram_size(packet_bytes: u16) -> u16 {
-    let least = u16::try_from(SIZE_MIN).expect("it is 40");
-    packet_bytes.saturating_sub(HEADERS_BYTES).max(least)
+fn headers_bytes(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => IPV4_HEADERS_BYTES,
+        IpAddr::V6(_) => IPV6_HEADERS_BYTES,
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use topology::health::Health;
-use topology::id::ClusterName;
+use topology::id::{ClusterName, NodeName};
 use topology::record::{ClusterReach, Reach};
 use topology::report::ProbeReport;
 
@@ -67,6 +67,26 @@ impl Reporter {
             clusters: clusters.collect(),
         }
     }
+}
+
+/// The same with nodes that a relay stands in for as well off as the relay is. How far they are behind
+/// it, nobody measures.
+pub fn around(
+    reports: &Reports,
+    detours: &BTreeMap<(ClusterName, NodeName), Option<(ClusterName, NodeName)>>,
+) -> Reports {
+    let mut reached = reports.clone();
+    for (node, relay) in detours {
+        let relay = relay.as_ref().and_then(|it| reports.get(it));
+        if let (Some(report), Some(relay)) = (reached.get_mut(node), relay) {
+            *report = ProbeReport {
+                round_trip_microseconds: None,
+                round_trip_p99_microseconds: None,
+                ..*relay
+            };
+        }
+    }
+    reached
 }
 
 /// `None` without reports.
@@ -215,6 +235,27 @@ mod tests {
         assert!(say(vec![]));
     }
 
+    #[test]
+    fn takes_a_cluster_for_reached_that_a_relay_reaches() {
+        let mut reporter = Reporter::default();
+        let lost = seen("us", "a", Health::Unhealthy, 90, 1_000);
+        let relay = seen("eu", "relay", Health::Healthy, 70, 1_000);
+        let detours = [(lost.0.clone(), Some(relay.0.clone()))].into();
+        let reports = [lost, relay].into();
+
+        let reached = around(&reports, &detours);
+        let said = reporter.observe(&reached, &own(), at(0)).unwrap();
+
+        let us = said.clusters.values().next().unwrap();
+        assert_eq!(
+            (us.health, us.since_unix_milliseconds),
+            (Health::Healthy, 70)
+        );
+        assert_eq!(us.round_trip_microseconds, None);
+        let alone = detours.into_keys().map(|it| (it, None)).collect();
+        assert_eq!(around(&reports, &alone), reports);
+    }
+
     fn own() -> ClusterName {
         "eu".parse().unwrap()
     }
@@ -225,7 +266,7 @@ mod tests {
         health: Health,
         since: u64,
         round_trip: u32,
-    ) -> ((ClusterName, topology::id::NodeName), ProbeReport) {
+    ) -> ((ClusterName, NodeName), ProbeReport) {
         let report = ProbeReport {
             health,
             since,

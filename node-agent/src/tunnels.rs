@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ipnet::IpNet;
-use topology::diff::{Change, diff};
 use wireguard::uapi::{AllowedIpChange, DeviceState, PeerUpdate, Setting, Update};
-use wireguard::{PrivateKey, PublicKey};
+use wireguard::{PresharedKey, PrivateKey, PublicKey};
 
 use crate::desired::{Desired, Peer, WIREGUARD_PORT};
-use crate::preshared::{self, Secrets};
+use crate::preshared::{Resolved, Secrets};
 use crate::search;
+
+mod prefixes;
 
 /// What a device should have, and how it is given that.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub struct Wish<'a> {
     pub desired: &'a Desired,
     /// The endpoints to set now; those of all others stay as they are.
     pub places: &'a BTreeMap<PublicKey, SocketAddr>,
-    /// The secrets of the own cluster with others, and the node's own key.
+    /// Which secret goes with whom, and the node's own key.
     pub secrets: &'a Secrets,
     pub key: Option<PublicKey>,
     /// Whether others reach this node only where its operator says.
@@ -27,7 +27,8 @@ pub struct Wish<'a> {
     pub is_probed: bool,
     /// Nothing is taken away.
     pub keep_unknown: bool,
-    /// The device does not know of peers that succeed others: it gets none.
+    /// The device does only what every device does: no peer succeeds another, no secret has an
+    /// alternate, and each prefix is one peer's.
     pub is_plain: bool,
 }
 
@@ -56,28 +57,39 @@ pub fn plan(device: &DeviceState, wish: &Wish<'_>) -> Option<Update> {
         }
     }
 
-    for change in diff(&allowed_ips(device), &desired.allowed_ips) {
-        let (key, change) = match change {
-            Change::Put(prefix, key) => (key, AllowedIpChange::Add(prefix)),
-            Change::Delete(_) if wish.keep_unknown => continue,
-            Change::Delete(prefix) => match owner(device, &prefix) {
-                Some(key) if wish.has(&key) => (key, AllowedIpChange::Remove(prefix)),
-                // The whole peer goes, below.
-                _ => continue,
-            },
-        };
+    let changes = prefixes::changes(device, wish);
+    for (key, change) in changes.given {
         let update = updates.entry(key).or_insert_with(|| PeerUpdate::new(key));
         update.allowed_ips.push(change);
     }
-
-    let removed = device.peers.keys().filter(|it| wish.is_leaving(it));
-    updates.extend(removed.map(|key| (*key, PeerUpdate::removal(*key))));
     let mut peers: Vec<PeerUpdate> = updates.into_values().collect();
-    // What others succeed comes before them, and goes after what takes its place.
-    peers.sort_by_key(|it| (it.remove, it.successor_of.is_some()));
+    // What others succeed comes before them.
+    peers.sort_by_key(|it| it.successor_of.is_some());
+
+    // What goes, goes after what takes its place.
+    let mut taken = BTreeMap::new();
+    for (key, change) in changes.taken {
+        let update = taken.entry(key).or_insert_with(|| PeerUpdate::new(key));
+        update.allowed_ips.push(change);
+    }
+    peers.extend(taken.into_values());
+    let removed = device.peers.keys().filter(|it| wish.is_leaving(it));
+    peers.extend(removed.map(|key| PeerUpdate::removal(*key)));
     (!peers.is_empty()).then(|| Update {
         peers,
         ..Update::default()
+    })
+}
+
+/// Whether an update asks for what some devices do not do.
+pub fn is_extended(update: &Update) -> bool {
+    update.peers.iter().any(|peer| {
+        let mut changes = peer.allowed_ips.iter();
+        let is_shared = changes.any(|it| match it {
+            AllowedIpChange::Accept(_) | AllowedIpChange::Share(_) => true,
+            AllowedIpChange::Add(_) | AllowedIpChange::Remove(_) => false,
+        });
+        is_shared || peer.successor_of.is_some() || peer.alternate_preshared_key.is_some()
     })
 }
 
@@ -106,14 +118,25 @@ fn peer_update(device: &DeviceState, wish: &Wish<'_>, key: PublicKey, peer: &Pee
             None => Some(Setting::Clear),
         };
     }
-    if let (Some(secrets), Some(own)) = (wish.secrets, wish.key) {
-        let secret = secrets.get(&peer.cluster);
-        let preshared = secret.map(|it| preshared::pair(it, [own, key]));
-        if actual.and_then(|it| it.preshared_key.as_ref()) != preshared.as_ref() {
-            update.preshared_key = Some(preshared.map_or(Setting::Clear, Setting::To));
-        }
+    let own = wish.key;
+    let wanted = own.and_then(|it| wish.secrets.wanted(peer, [it, key], actual.is_none()));
+    if let Some(Resolved { main, alternate }) = wanted {
+        let main = (!main.is_none()).then_some(main);
+        let alternate = alternate.filter(|_| !wish.is_plain);
+        update.preshared_key = change(actual.and_then(|it| it.preshared_key.as_ref()), main);
+        let actual = actual.and_then(|it| it.alternate_preshared_key.as_ref());
+        update.alternate_preshared_key = change(actual, alternate);
     }
     update
+}
+
+/// What makes `wanted` of a secret, if anything.
+fn change(
+    actual: Option<&PresharedKey>,
+    wanted: Option<PresharedKey>,
+) -> Option<Setting<PresharedKey>> {
+    let differs = actual != wanted.as_ref();
+    differs.then(|| wanted.map_or(Setting::Clear, Setting::To))
 }
 
 impl Wish<'_> {
@@ -125,20 +148,6 @@ impl Wish<'_> {
     fn is_leaving(&self, key: &PublicKey) -> bool {
         !self.keep_unknown && !self.has(key)
     }
-}
-
-fn allowed_ips(device: &DeviceState) -> BTreeMap<IpNet, PublicKey> {
-    let peers = device.peers.iter();
-    peers
-        .flat_map(|(key, peer)| peer.allowed_ips.iter().map(|prefix| (*prefix, *key)))
-        .collect()
-}
-
-fn owner(device: &DeviceState, prefix: &IpNet) -> Option<PublicKey> {
-    let mut peers = device.peers.iter();
-    peers
-        .find(|(_, peer)| peer.allowed_ips.contains(prefix))
-        .map(|(key, _)| *key)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use topology::health::Health;
 use topology::id::{ClusterName, NodeName, ServiceName};
 use topology::mesh::Mesh;
 use topology::report::{
-    self, EncryptionReport, PeerExplanation, ProbeReport, Problem, ServiceExplanation, TunnelReport,
+    self, EncryptionReport, NodeEncryption, PeerExplanation, ProbeReport, Problem,
+    ServiceExplanation, TunnelReport,
 };
 use wireguard::PublicKey;
 use wireguard::uapi::{DeviceState, PeerState};
@@ -32,8 +33,13 @@ pub fn tunnels(
         .iter()
         .filter(|(_, peer)| peer.successor_of.is_none())
         .map(|(key, peer)| {
-            let probes = reports.get(&(peer.cluster.clone(), peer.node.clone()));
-            tunnel(*key, peer, device, probes.copied(), now_unix_seconds)
+            let node = (peer.cluster.clone(), peer.node.clone());
+            let probes = reports.get(&node).copied();
+            let relay = desired.detours.get(&node).and_then(Option::as_ref);
+            TunnelReport {
+                relayed_by: relay.map(|(cluster, node)| format!("{cluster}/{node}")),
+                ..tunnel(*key, peer, device, probes, now_unix_seconds)
+            }
         })
         .collect();
     reports.sort_by(|a, b| (&a.cluster, &a.node).cmp(&(&b.cluster, &b.node)));
@@ -49,6 +55,8 @@ fn tunnel(
 ) -> TunnelReport {
     let absent = PeerState::default();
     let state = device.and_then(|it| it.peers.get(&key)).unwrap_or(&absent);
+    let dropped = state.dropped.iter();
+    let dropped = dropped.map(|(cause, packets)| (cause.name().to_owned(), *packets));
     TunnelReport {
         cluster: peer.cluster.clone(),
         node: peer.node.clone(),
@@ -58,9 +66,12 @@ fn tunnel(
         last_handshake_unix_seconds: state.last_handshake.map(|it| it.seconds),
         received_bytes: state.received_bytes,
         sent_bytes: state.sent_bytes,
+        dropped_packets: dropped.collect(),
         up: has_session(state, now_unix_seconds),
         behind_nat: is_behind_nat(peer, state),
+        relayed_by: None,
         probes,
+        post_quantum: None,
     }
 }
 
@@ -78,14 +89,18 @@ fn is_behind_nat(peer: &Peer, state: &PeerState) -> bool {
 }
 
 /// The device at this end.
-pub fn encryption(interface: &str, device: Option<&DeviceState>) -> EncryptionReport {
+pub fn encryption(
+    interface: &str,
+    device: Option<&DeviceState>,
+    node_encryption: NodeEncryption,
+) -> EncryptionReport {
     EncryptionReport {
         interface: interface.to_owned(),
         public_key: device
             .and_then(DeviceState::public_key)
             .map(|it| it.to_base64()),
         listen_port: device.map(|it| it.listen_port).filter(|it| *it != 0),
-        node_encryption: false,
+        node_encryption,
     }
 }
 
@@ -185,6 +200,10 @@ pub fn explain_peer(
         .flat_map(|it| it.pod_prefixes())
         .filter(|it| desired.prefixes.contains_key(it))
         .collect();
+    let places = desired.peers.values();
+    let places = places.filter(|it| it.cluster == *cluster && it.node == *node);
+    let places = places.map(|it| it.endpoints.len()).max().unwrap_or(0);
+    let detour = tunnel.as_ref().and_then(|it| detour_reason(it, places));
     let reason = match (&tunnel, known) {
         (None, _) if *cluster == identity.cluster => {
             "a node of the own cluster is reached over the underlay, without a tunnel"
@@ -203,9 +222,29 @@ pub fn explain_peer(
         cluster: report,
         node: node.clone(),
         tunnel,
-        reason: reason.to_owned(),
+        reason: detour.unwrap_or_else(|| reason.to_owned()),
         protected,
     })
+}
+
+/// Why a relay is sent what is for a node, which is looked for at so many places.
+fn detour_reason(tunnel: &TunnelReport, places: usize) -> Option<String> {
+    let relay = tunnel.relayed_by.as_ref()?;
+    let health = tunnel.probes.map(|it| it.health);
+    let places = match places {
+        1 => "the only place of the node".to_owned(),
+        count => format!("any of {count} places"),
+    };
+    let because = match (tunnel.last_handshake_unix_seconds, health) {
+        (_, Some(Health::Healthy)) => {
+            "probes come back through the direct tunnel again, and it is taken once they have for a while"
+                .to_owned()
+        }
+        (None, _) => format!("no handshake at {places}"),
+        (Some(_), _) if tunnel.up => "no probe comes back through the direct tunnel".to_owned(),
+        (Some(_), _) => format!("no handshake any more at {places}"),
+    };
+    Some(format!("relayed by {relay}: {because}"))
 }
 
 /// What probes add to a handshake that is young enough.

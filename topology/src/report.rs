@@ -3,7 +3,7 @@
 //!
 //! Times are milliseconds since 1970 unless the name says otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -21,8 +21,8 @@ pub use service::{PortExplanation, ServiceExplanation};
 
 pub use peer::{
     CertificateReport, DiffReport, Failure, Keys, KindReport, LinkReport, LivenessReport, Outcome,
-    PULSE_STALE_MILLISECONDS, PeerReport, PulseReport, Step, ThrottleReport, Troubleshooting,
-    ViolationReport, Witness,
+    PULSE_STALE_MILLISECONDS, PeerReport, PostQuantum, PulseReport, Step, ThrottleReport,
+    Troubleshooting, ViolationReport, Witness,
 };
 
 /// Something an operator should know, with what to do about it.
@@ -130,14 +130,24 @@ pub struct TunnelReport {
     pub last_handshake_unix_seconds: Option<u64>,
     pub received_bytes: u64,
     pub sent_bytes: u64,
+    /// What the device dropped on its way from or to the other end, by cause; nothing where nothing
+    /// was, or where the device does not tell.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped_packets: BTreeMap<String, u64>,
     /// Whether the last handshake is young enough to carry traffic.
     pub up: bool,
     /// Whether the other end speaks from an address that it does not announce.
     #[serde(default)]
     pub behind_nat: bool,
+    /// The relay, as `CLUSTER/NODE`, that is sent what is for this node, which is out of direct reach.
+    #[serde(default)]
+    pub relayed_by: Option<String>,
     /// `None` where the tunnel is not probed.
     #[serde(default)]
     pub probes: Option<ProbeReport>,
+    /// `None` from agents of a version that does not tell.
+    #[serde(default)]
+    pub post_quantum: Option<PostQuantum>,
 }
 
 /// What probes through one tunnel see, of the last hundred or so.
@@ -168,7 +178,18 @@ pub struct EncryptionReport {
     pub public_key: Option<String>,
     pub listen_port: Option<u16>,
     /// Whether what nodes send to nodes goes through tunnels as well.
-    pub node_encryption: bool,
+    pub node_encryption: NodeEncryption,
+}
+
+/// Whether a node encrypts what nodes send each other themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NodeEncryption {
+    #[default]
+    Disabled,
+    Enabled,
+    /// A label of the node keeps it out.
+    OptedOut,
 }
 
 /// `/v1/status` of `dns-authority`.

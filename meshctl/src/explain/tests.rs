@@ -123,6 +123,7 @@ CANDIDATE      HEALTH     DISTANCE  VERDICT
 #[test]
 fn says_what_probes_see_of_a_tunnel() {
     let tunnel = TunnelReport {
+        post_quantum: None,
         probes: Some(ProbeReport {
             health: Health::Healthy,
             since: 1_700_000_000_000,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use topology::health::Health;
 use topology::report::{CheckReport, ClusterState, Problem, StoreReport, TunnelReport, ZoneReport};
 
@@ -293,9 +295,12 @@ pub(crate) fn tunnel() -> TunnelReport {
         last_handshake_unix_seconds: Some(NOW / 1_000),
         received_bytes: 1_480,
         sent_bytes: 2_960,
+        dropped_packets: BTreeMap::new(),
         up: true,
         behind_nat: false,
+        relayed_by: None,
         probes: None,
+        post_quantum: None,
     }
 }
 

@@ -1,22 +1,30 @@
 //! How the kernel follows what is believed: derive, compare, write in a batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use topology::health::Health;
 use topology::report::Problem;
 use tracing::{debug, info, warn};
 use wireguard::PublicKey;
 
 use super::{Agent, Area};
-use crate::desired::{self, Policy};
+use crate::desired::{self, Desired, Policy};
 use crate::device::{Manner, Wanted};
 use crate::gate::Knowledge;
+use crate::netlink;
+use crate::network::nodes::{self, Way};
 use crate::network::{self, Observed, Plan};
 use crate::tables::{Write, plan_prefixes, plan_services, takes_away};
 
 /// Services written together: each needs a file descriptor and 64 KiB until it is written.
 const BATCH_MAX: usize = 128;
+
+/// So long the mesh is waited for before ways that an earlier agent opened are doubted: the one to the
+/// store may be among them, and its tunnel dead. Several times what a handshake and a list take.
+const STRANDED_AFTER: Duration = Duration::from_secs(15);
 
 impl Agent {
     /// Makes the kernel follow the mesh, as far as the mesh is known.
@@ -27,7 +35,8 @@ impl Agent {
         let started = self.clock.now();
         let knowledge = self.gate.observe(&self.mesh, started);
         self.tend_keys();
-        self.read_secrets();
+        let reports = &self.sight().reports;
+        self.underived |= self.cut_off.observe(&self.desired, reports, started);
         self.derive(knowledge);
         self.follow_reaches();
 
@@ -65,30 +74,31 @@ impl Agent {
     fn derive(&mut self, knowledge: Knowledge) {
         let is_known_better = std::mem::replace(&mut self.derived_with, knowledge) != knowledge;
         if std::mem::take(&mut self.underived) || is_known_better {
-            let mut desired = desired::desired(
-                &self.mesh,
-                &self.identity,
-                Policy {
-                    encrypt: self.encrypt,
-                    health: &self.health,
-                },
-            );
+            let mut desired = self.desire();
+            // Before anything is asked of the device, which knows what an earlier agent did.
+            let device = self.device();
+            if device.is_ok_and(|it| self.cut_off.meet(&desired, &it)) {
+                desired = self.desire();
+            }
             if knowledge != Knowledge::Complete {
                 for (prefix, cluster) in self.memory.prefixes() {
                     desired.prefixes.entry(*prefix).or_insert(*cluster);
                 }
             }
+            self.close_tunnels(&mut desired);
             if *self.desired != desired {
+                tell_detours(&self.desired, &desired);
                 self.desired = Arc::new(desired);
             }
+            self.read_new_secrets();
         }
         let wanted = Wanted {
             desired: self.listed.then(|| Arc::clone(&self.desired)),
             manner: Manner {
                 keep_unknown: knowledge != Knowledge::Complete,
                 key: self.keys.current().cloned(),
-                secrets: self.secrets.clone(),
-                is_behind_nat: !self.endpoints.is_empty(),
+                secrets: self.secrets(),
+                is_behind_nat: !self.encryption.wireguard_endpoint.is_empty(),
                 is_probed: !self.health.is_empty(),
                 unhealthy: self.unhealthy(),
             },
@@ -100,6 +110,18 @@ impl Agent {
             }
             is_other
         });
+    }
+
+    fn desire(&self) -> Desired {
+        let policy = Policy {
+            encrypt: self.encryption.encrypt,
+            spread: self.encryption.gateway_spread,
+            opt_out: &self.encryption.node_encryption_opt_out,
+            is_strict_between_nodes: self.encryption.node_encryption_strict,
+            health: &self.health,
+            cut_off: self.cut_off.nodes(),
+        };
+        desired::desired(&self.mesh, &self.identity, policy)
     }
 
     fn unhealthy(&self) -> BTreeSet<PublicKey> {
@@ -183,6 +205,8 @@ impl Agent {
         match self.netlink.observe().await {
             Ok(mut observed) => {
                 observed.path_mtus = self.path_mtus();
+                observed.not_forwarding = self.not_forwarding();
+                observed.ways = self.ways(&observed);
                 self.follow_peers(&observed);
                 failures.extend(self.follow_underlay(&observed).err());
                 let plan = network::plan(&observed, &self.desired, &self.tunnel, keep_unknown);
@@ -208,6 +232,29 @@ impl Agent {
         );
         self.set_problems(Area::Network, problems);
         done
+    }
+
+    /// What keeps this node from carrying for others, if it should.
+    fn not_forwarding(&self) -> Vec<String> {
+        if !self.desired.is_carrier_for_others {
+            return Vec::new();
+        }
+        let has_v6 = self.desired.prefixes.keys().any(|it| it.addr().is_ipv6());
+        netlink::not_forwarding(&self.tunnel, has_v6)
+    }
+
+    /// What is known of the tunnels that carry, or should, what this node itself sends to others.
+    fn ways(&self, observed: &Observed) -> BTreeMap<IpNet, Way> {
+        let device = self.device().ok();
+        let waited = self.clock.now().saturating_duration_since(self.started);
+        let sight = nodes::Sight {
+            health: &self.health,
+            said: &self.said,
+            device: device.as_deref(),
+            now_unix_seconds: self.clock.unix_milliseconds() / 1_000,
+            is_stranded: !self.listed && STRANDED_AFTER < waited,
+        };
+        nodes::ways(&self.desired, observed, sight)
     }
 
     /// An interface that was made anew carries no program until it gets one.
@@ -242,5 +289,24 @@ impl Agent {
                 warn!(what = problem.what, remedy = problem.remedy, "a problem");
             }
         }
+    }
+}
+
+fn tell_detours(before: &Desired, after: &Desired) {
+    for (node, relay) in &after.detours {
+        if before.detours.get(node) == Some(relay) {
+            continue;
+        }
+        let (cluster, name) = node;
+        match relay {
+            Some((relay_cluster, relay)) => {
+                warn!(%cluster, node = %name, %relay_cluster, %relay, "a node is out of direct reach; a relay is sent what is for it");
+            }
+            None => warn!(%cluster, node = %name, "a node is out of reach, and there is no relay"),
+        }
+    }
+    let returned = before.detours.keys();
+    for (cluster, node) in returned.filter(|it| !after.detours.contains_key(it)) {
+        info!(%cluster, %node, "a node is in direct reach again");
     }
 }

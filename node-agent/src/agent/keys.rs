@@ -48,17 +48,27 @@ impl Agent {
         self.announce_tunnel_end();
     }
 
+    /// Reads the secrets of clusters that there was no tunnel to before: no tunnel comes up without.
+    pub(super) fn read_new_secrets(&mut self) {
+        let desired = Arc::clone(&self.desired);
+        let clusters = desired.peers.values().map(|it| &it.cluster).collect();
+        if !self.secret_files.knows(&clusters) {
+            self.read_secrets();
+        }
+    }
+
     /// Reads the secrets that the own cluster shares with those that it has tunnels to.
     pub(super) fn read_secrets(&mut self) {
         let desired = Arc::clone(&self.desired);
         let clusters = desired.peers.values().map(|it| &it.cluster).collect();
-        let (secrets, mut problems) =
-            tokio::task::block_in_place(|| self.secret_files.read(&clusters));
-        self.secrets = secrets;
+        let now = self.clock.now();
+        let (shared, mut problems) =
+            tokio::task::block_in_place(|| self.secret_files.read(&clusters, now));
+        self.shared = shared;
         if let Ok(device) = self.device() {
             let now_seconds = self.clock.unix_milliseconds() / 1_000;
             problems.extend(preshared::problems(
-                &self.secrets,
+                self.shared.as_ref(),
                 &desired.peers,
                 &device,
                 now_seconds,
@@ -80,7 +90,7 @@ impl Agent {
         self.announcer.announce(Announcement::TunnelEnd(TunnelEnd {
             public_key: current.to_base64(),
             next_public_key: next.map(|it| it.to_base64()),
-            endpoints: candidates::own(&self.endpoints, &own.underlay),
+            endpoints: candidates::own(&self.encryption.wireguard_endpoint, &own.underlay),
         }));
     }
 }

@@ -13,6 +13,7 @@ use wireguard::uapi::DeviceState;
 use super::Agent;
 use crate::admin::Question;
 use crate::gate::Knowledge;
+use crate::network::nodes;
 use crate::view;
 
 /// Rejected records that are remembered by name; a store full of them needs no longer list.
@@ -140,6 +141,7 @@ impl Agent {
         let tunnels = self.tunnels();
         let now_seconds = self.clock.unix_milliseconds() / 1_000;
         self.metrics.show_tunnels(&tunnels, now_seconds);
+        self.metrics.show_agreements(self.agreements.count());
         self.metrics.show_tables(&self.tables);
         let problems = self.all_problems().len();
         self.metrics.show_health(self.store.connected, problems);
@@ -147,12 +149,17 @@ impl Agent {
 
     fn tunnels(&self) -> Vec<TunnelReport> {
         let now_seconds = self.clock.unix_milliseconds() / 1000;
-        view::tunnels(
+        let mut tunnels = view::tunnels(
             &self.desired,
             self.device().ok().as_deref(),
             &self.sight().reports,
             now_seconds,
-        )
+        );
+        for tunnel in &mut tunnels {
+            let node = (tunnel.cluster.clone(), tunnel.node.clone());
+            tunnel.post_quantum = Some(self.post_quantum(&node));
+        }
+        tunnels
     }
 
     pub(super) fn device(&self) -> Result<Arc<DeviceState>, String> {
@@ -167,6 +174,8 @@ impl Agent {
         problems.extend(view::device_problem(&self.tunnel, &self.desired, device));
         problems.extend(self.probe_problems());
         problems.extend(self.reach_problem());
+        problems.extend(nodes::problem(&self.desired, &self.said));
+        problems.extend(self.agreement_problems());
         if !self.store.connected {
             problems.insert(Problem {
                 what: format!("no connection to etcd: {}", self.store.reason),

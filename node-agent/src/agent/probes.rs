@@ -1,7 +1,7 @@
 //! How probes follow what is believed, and how what they see is believed in turn.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use wireguard::PublicKey;
 
 use super::Agent;
 use crate::announce::Announcement;
-use crate::desired::Identity;
+use crate::desired::{Identity, OwnNode};
+use crate::inner_sockets::Ground;
 use crate::network::{Observed, TUNNEL_MTU_BYTES};
 use crate::probe::message::Tag;
-use crate::probe::socket::{self, Ground, Probing, Sight};
+use crate::probe::socket::{self, Probing, Sight};
 use crate::probe::{Moment, Prober, peers};
-use crate::reach::Reporter;
+use crate::reach::{self, Reporter};
 use crate::view;
 
 /// The agent's end of the task that probes.
@@ -61,12 +62,14 @@ impl Probes {
 
 impl Agent {
     /// Probes the nodes at the other ends of tunnels, as the kernel's view allows.
-    pub(super) fn follow_peers(&self, observed: &Observed) {
-        let own_address = self.desired.own.as_ref().and_then(|it| it.address);
+    pub(super) fn follow_peers(&mut self, observed: &Observed) {
         let now_seconds = self.clock.unix_milliseconds() / 1_000;
         let device = self.device().ok();
+        let ground = ground(observed, &self.tunnel, self.desired.own.as_ref());
+        self.agreements.ground = ground;
+        self.follow_agreements();
         let probing = Probing {
-            ground: ground(observed, &self.tunnel, own_address),
+            ground,
             peers: peers::peers(&self.mesh, &self.desired, device.as_deref(), now_seconds),
             mtu_bytes: u16::try_from(TUNNEL_MTU_BYTES).unwrap_or(u16::MAX),
         };
@@ -87,10 +90,13 @@ impl Agent {
             unix_milliseconds: self.clock.unix_milliseconds(),
         };
         let health = self.health_of_peers(&sight);
-        let is_turned = self.health != health;
+        let said = self.said_by_peers(&sight);
+        let is_turned = self.health != health || self.said != said;
         self.health = health;
+        self.said = said;
         let own = &self.identity.cluster;
-        let Some(reach) = self.probes.reporter.observe(&sight.reports, own, now) else {
+        let reports = reach::around(&sight.reports, &self.desired.detours);
+        let Some(reach) = self.probes.reporter.observe(&reports, own, now) else {
             return is_turned;
         };
         let reach = reach.clone();
@@ -120,14 +126,29 @@ impl Agent {
             .collect()
     }
 
-    /// Where probes found out, the largest packets that reach each prefix behind a tunnel.
+    /// Which nodes at the other ends say that they are ready for what this one itself sends.
+    fn said_by_peers(&self, sight: &Sight) -> BTreeMap<PublicKey, bool> {
+        let peers = self.desired.peers.iter();
+        peers
+            .filter_map(|(key, peer)| {
+                let node = (peer.cluster.clone(), peer.node.clone());
+                Some((*key, *sight.said.get(&node)?))
+            })
+            .collect()
+    }
+
+    /// Where probes found out, the largest packets that reach each prefix behind tunnels: by all of
+    /// them, for any may carry a flow.
     pub(super) fn path_mtus(&self) -> BTreeMap<IpNet, u16> {
         let sight = self.sight();
         let led = self.desired.allowed_ips.iter();
-        led.filter_map(|(prefix, key)| {
-            let peer = self.desired.peers.get(key)?;
-            let node = (peer.cluster.clone(), peer.node.clone());
-            Some((*prefix, sight.reports.get(&node)?.path_mtu?))
+        led.filter_map(|(prefix, ways)| {
+            let found = ways.sent.iter().filter_map(|key| {
+                let peer = self.desired.peers.get(key)?;
+                let node = (peer.cluster.clone(), peer.node.clone());
+                sight.reports.get(&node)?.path_mtu
+            });
+            Some((*prefix, found.min()?))
         })
         .collect()
     }
@@ -137,7 +158,12 @@ impl Agent {
     }
 
     pub(super) fn encryption(&self) -> EncryptionReport {
-        view::encryption(&self.tunnel, self.device().ok().as_deref())
+        let device = self.device().ok();
+        view::encryption(
+            &self.tunnel,
+            device.as_deref(),
+            self.desired.node_encryption,
+        )
     }
 
     /// What keeps probes from being sent, and what they see from being told.
@@ -159,13 +185,14 @@ impl Agent {
     }
 }
 
-/// The socket's place, once there is one.
-fn ground(observed: &Observed, tunnel: &str, own_address: Option<Ipv4Addr>) -> Option<Ground> {
+/// The sockets' place, once there is one.
+fn ground(observed: &Observed, tunnel: &str, own: Option<&OwnNode>) -> Option<Ground> {
     let link = observed.links.get(tunnel).filter(|it| it.up)?;
-    let address = own_address?;
-    let is_there = observed.addresses.iter().any(|it| it.address == address);
-    is_there.then_some(Ground {
-        address,
+    let is_there = |address: IpAddr| observed.addresses.iter().any(|it| it.address == address);
+    let ground = Ground {
         link: link.index,
-    })
+        address: own?.address.filter(|it| is_there((*it).into())),
+        address_v6: own?.address_v6.filter(|it| is_there((*it).into())),
+    };
+    (ground.address.is_some() || ground.address_v6.is_some()).then_some(ground)
 }

@@ -1,4 +1,4 @@
-//! A door: hears what the gateways of the own cluster see of others, on a node that is none.
+//! A door: hears what the gateways or relays of the own cluster see of others, on a node that is none.
 //!
 //! By a follower of its own: an API server of an older version refuses it, which must not cost the node
 //! the rest of the store. And nobody follows where it decides nothing.
@@ -15,14 +15,18 @@ use topology::record::{AGENT_NODES_MAX, AGENT_RECORD_BYTES_MAX, AGENTS, Key, Rec
 use topology::report::Problem;
 
 use super::Agent;
+use crate::desired::Desired;
 
 /// Updates on their way; more wait in the store.
 const UPDATES_MAX: usize = 4;
 
-/// What is heard of the own cluster's gateways, if anything has to be.
+/// What is heard of the own cluster's gateways or relays, if anything has to be.
 pub(super) struct Reaches {
     store: Store,
-    prefix: String,
+    /// Where the own cluster's nodes say it.
+    all: String,
+    /// Which of them are heard, by the beginnings of their keys.
+    prefixes: BTreeSet<String>,
     updates: Option<mpsc::Receiver<Update>>,
     /// Why nothing is heard now.
     silence: Option<String>,
@@ -33,7 +37,8 @@ impl Reaches {
     pub(super) fn new(store: Store, cluster: &ClusterName) -> Self {
         Self {
             store,
-            prefix: format!("{AGENTS}reach/v1/{cluster}/"),
+            all: format!("{AGENTS}reach/v1/{cluster}/"),
+            prefixes: BTreeSet::new(),
             updates: None,
             silence: None,
         }
@@ -52,33 +57,46 @@ impl Reaches {
         }
     }
 
-    fn begin(&mut self) {
-        let prefixes = vec![self.prefix.clone()];
-        let follower = Follower::new(self.store.clone(), prefixes, Options::default());
+    /// The records that matter to a node with such tunnels.
+    fn wanted(&self, desired: &Desired) -> BTreeSet<String> {
+        if desired.is_behind_gateways {
+            return BTreeSet::from([self.all.clone()]);
+        }
+        // Every node says something there; only relays matter.
+        let relays = desired.own_relays.iter();
+        relays.map(|it| format!("{}{it}", self.all)).collect()
+    }
+
+    fn begin(&mut self, prefixes: BTreeSet<String>) {
+        let wanted = prefixes.iter().cloned().collect();
+        let follower = Follower::new(self.store.clone(), wanted, Options::default());
+        self.prefixes = prefixes;
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         tokio::spawn(follower.run(sender));
         self.updates = Some(updates);
     }
 
     fn end(&mut self) {
+        self.prefixes.clear();
         self.updates = None;
         self.silence = None;
     }
 }
 
 impl Agent {
-    /// Listens where gateways carry what this node sends to other clusters, and nowhere else.
+    /// Listens where gateways carry what this node sends to other clusters, or relays may, and nowhere
+    /// else.
     pub(super) fn follow_reaches(&mut self) {
-        match (
-            self.desired.is_behind_gateways,
-            self.reaches.updates.is_some(),
-        ) {
-            (true, false) => self.reaches.begin(),
-            (false, true) => {
-                self.reaches.end();
-                self.believe(forgotten(&self.mesh, &BTreeSet::new()));
-            }
-            (true, true) | (false, false) => (),
+        let wanted = self.reaches.wanted(&self.desired);
+        if wanted == self.reaches.prefixes {
+            return;
+        }
+        self.reaches.end();
+        if wanted.is_empty() {
+            self.believe(forgotten(&self.mesh, &BTreeSet::new()));
+        } else {
+            // What was heard before is forgotten with the first list that lacks it.
+            self.reaches.begin(wanted);
         }
     }
 
@@ -104,8 +122,8 @@ impl Agent {
         // Without the store nothing can be heard anyway, and that is said already.
         let silence = self.reaches.silence.as_ref();
         silence.filter(|_| self.store.connected).map(|reason| Problem {
-            what: format!("the store does not tell what this cluster's gateways see of other clusters: {reason}"),
-            remedy: "run a clustermesh-apiserver of the same version, or let the agent's user read below causeway/agents/; until then this node leaves a gateway only when the gateway itself does not answer".to_owned(),
+            what: format!("the store does not tell what this cluster's gateways or relays see of other clusters: {reason}"),
+            remedy: "run a clustermesh-apiserver of the same version, or let the agent's user read below causeway/agents/; until then this node leaves one only when that one itself does not answer".to_owned(),
         })
     }
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use crate::desired::Encrypt;
+use crate::desired::{Encrypt, GatewaySpread, OptOut};
+use crate::quantum;
 
 #[derive(Args, Clone, Debug)]
 pub struct Encryption {
@@ -18,6 +19,36 @@ pub struct Encryption {
         default_value = "clusters"
     )]
     pub encrypt: Encrypt,
+
+    /// How the traffic of clusters with gateways is spread over them; all clusters of the mesh must agree.
+    /// With `flow` over a device of the kernel, or of another make, this node stays with one gateway
+    #[arg(
+        long,
+        env = "CAUSEWAY_GATEWAY_SPREAD",
+        value_name = "BY",
+        default_value = "node"
+    )]
+    pub gateway_spread: GatewaySpread,
+
+    /// With --encrypt all: nodes with one of these labels take no part themselves, so that what they
+    /// serve is reached before there are tunnels; the same for every agent, and empty for none
+    #[arg(
+        long,
+        env = "CAUSEWAY_NODE_ENCRYPTION_OPT_OUT",
+        value_name = "LABEL[=VALUE],...",
+        default_value = "node-role.kubernetes.io/control-plane"
+    )]
+    pub node_encryption_opt_out: OptOut,
+
+    /// With --encrypt all: what nodes send each other waits for a tunnel that is down, instead of going
+    /// out as it is; the store, too, then needs one, unless its node is opted out
+    #[arg(
+        long,
+        env = "CAUSEWAY_NODE_ENCRYPTION_STRICT",
+        default_value_t = false,
+        action = ArgAction::SetTrue
+    )]
+    pub node_encryption_strict: bool,
 
     /// Where the agent remembers what must not leave the node in plaintext, for the time after a reboot
     #[arg(
@@ -41,6 +72,26 @@ pub struct Encryption {
     /// output of `wg genpsk` for each, named like the cluster
     #[arg(long, env = "CAUSEWAY_WIREGUARD_PSK", value_name = "DIR")]
     pub wireguard_psk: Option<PathBuf>,
+
+    /// Whether agents agree, through each tunnel, on a secret that later computers cannot work out of what
+    /// was said, and mix it into the tunnel's handshakes
+    #[arg(
+        long,
+        env = "CAUSEWAY_WIREGUARD_POST_QUANTUM",
+        value_name = "WHETHER",
+        default_value = "off"
+    )]
+    pub wireguard_post_quantum: quantum::Mode,
+
+    /// Age at which another such secret takes its place, 1s to 24h
+    #[arg(
+        long,
+        env = "CAUSEWAY_WIREGUARD_POST_QUANTUM_RENEWAL",
+        value_name = "AGE",
+        default_value = "1h",
+        value_parser = renewal
+    )]
+    pub wireguard_post_quantum_renewal: Duration,
 
     /// Age at which another key takes the place of the node's, such as 30d [default: never]
     #[arg(
@@ -82,9 +133,47 @@ fn age(text: &str) -> Result<Duration, String> {
     age.filter(|it| AGE_MIN <= *it).ok_or_else(expected)
 }
 
+fn renewal(text: &str) -> Result<Duration, String> {
+    let split = text.len().saturating_sub(1);
+    let unit_seconds = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3_600,
+        _ => 0,
+    };
+    let number = text.get(..split).and_then(|it| it.parse::<u64>().ok());
+    number
+        .and_then(|it| it.checked_mul(unit_seconds))
+        .filter(|it| (1..=RENEWAL_SECONDS_MAX).contains(it))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("{text:?} is not an age from 1s to 24h"))
+}
+
+/// What is older protects too much at once.
+const RENEWAL_SECONDS_MAX: u64 = 86_400;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_ages_of_secrets() {
+        assert_eq!(renewal("1h"), Ok(quantum::RENEWAL));
+        assert_eq!(renewal("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(renewal("90m"), Ok(Duration::from_secs(5_400)));
+        for bad in [
+            "",
+            "s",
+            "0s",
+            "25h",
+            "1",
+            "-1s",
+            "1é",
+            "99999999999999999999h",
+        ] {
+            assert!(renewal(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn reads_ages_in_hours_and_days() {

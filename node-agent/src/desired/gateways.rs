@@ -1,9 +1,10 @@
 //! Decides which node of a cluster carries the traffic between one of its nodes and another cluster.
 //!
 //! Without gateways each node carries its own. With them, both ends of a conversation must come to the
-//! same gateways, for a tunnel takes nothing that it would not send: so the choice depends only on
-//! what both know, the node, the other cluster, and the gateways with their health.
+//! same gateways, for a tunnel takes nothing from elsewhere unless flows are spread: so the choice
+//! depends only on what both know, the node, the other cluster, and the gateways with their health.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use topology::id::{ClusterName, NodeName};
@@ -19,13 +20,7 @@ pub(super) struct Gateways<'a>(BTreeMap<&'a ClusterName, Vec<&'a Node>>);
 
 impl<'a> Gateways<'a> {
     pub(super) fn of(mesh: &'a Mesh) -> Self {
-        let mut gateways = BTreeMap::<_, Vec<_>>::new();
-        for node in mesh.nodes().values() {
-            if node.annotations.get(GATEWAY).is_some_and(|it| it == "true") {
-                gateways.entry(&node.cluster).or_default().push(node);
-            }
-        }
-        Self(gateways)
+        Self(annotated(mesh, GATEWAY))
     }
 
     pub(super) fn exist(&self, cluster: &ClusterName) -> bool {
@@ -38,23 +33,37 @@ impl<'a> Gateways<'a> {
         gateways.is_none_or(|it| it.iter().any(|it| it.name == *node))
     }
 
-    /// The node that carries what goes between `node` and the cluster `other`.
+    /// The nodes that can carry what goes between `node` and the cluster `other`, the preferred one
+    /// first.
     ///
     /// The nodes of a cluster are spread over its gateways, another way for each other cluster; when a
-    /// gateway goes, only what it carried moves. When none is up, one that is not stands in: it may be
-    /// the probes that are wrong.
-    pub(super) fn carrier(
-        &self,
-        node: &'a Node,
-        other: &ClusterName,
-        is_up: impl Fn(&Node) -> bool,
-    ) -> Option<&'a Node> {
+    /// gateway goes, only what it carried moves.
+    pub(super) fn carriers(&self, node: &'a Node, other: &ClusterName) -> Vec<&'a Node> {
         if self.is_carrier(&node.cluster, &node.name) {
-            return Some(node);
+            return vec![node];
         }
-        let gateways = self.0.get(&node.cluster)?.iter().copied();
-        gateways.max_by_key(|it| (is_up(it), weight(node, other, it), &it.name))
+        let mut gateways = self.0.get(&node.cluster).cloned().unwrap_or_default();
+        gateways.sort_by_key(|it| Reverse((weight(node, other, it), &it.name)));
+        gateways
     }
+}
+
+/// The nodes that an annotation marks with the value `true`, by cluster and in order of their names.
+pub(super) fn annotated<'a>(
+    mesh: &'a Mesh,
+    annotation: &str,
+) -> BTreeMap<&'a ClusterName, Vec<&'a Node>> {
+    let mut marked = BTreeMap::<_, Vec<_>>::new();
+    for node in mesh.nodes().values() {
+        if node
+            .annotations
+            .get(annotation)
+            .is_some_and(|it| it == "true")
+        {
+            marked.entry(&node.cluster).or_default().push(node);
+        }
+    }
+    marked
 }
 
 /// How much a gateway is preferred.
@@ -65,6 +74,3 @@ fn weight(node: &Node, other: &ClusterName, gateway: &Node) -> u64 {
 
 /// Any number; both ends must have the same.
 const WEIGHT_SEED: u64 = 0x51ed_270b_a1d4_8f6d;
-
-#[cfg(test)]
-mod tests;

@@ -35,7 +35,7 @@ fn protects_and_tunnels_every_pod_prefix_of_other_clusters() {
 
     let prefix: IpNet = "10.2.1.0/24".parse().unwrap();
     assert_eq!(desired.prefixes, [(prefix, 2)].into());
-    assert_eq!(desired.allowed_ips, [(prefix, key(2))].into());
+    assert_eq!(desired.allowed_ips, [(prefix, Ways::only(key(2)))].into());
     assert_eq!(
         desired.peers[&key(2)].endpoint.to_string(),
         "198.51.100.11:51871"
@@ -57,7 +57,7 @@ fn protects_and_tunnels_prefixes_of_ipv6() {
     assert_eq!(prefixes, ["10.2.1.0/24", "fd02::/64"]);
     let prefix: IpNet = "fd02::/64".parse().unwrap();
     assert_eq!(desired.routes[&prefix], Via::Tunnel);
-    assert_eq!(desired.allowed_ips[&prefix], key(2));
+    assert_eq!(desired.allowed_ips[&prefix], Ways::only(key(2)));
     assert_eq!(desired.problems, [].into());
 }
 
@@ -166,7 +166,8 @@ fn gives_a_key_and_a_prefix_to_the_first_that_announces_them() {
     let desired = derive(&store);
 
     assert_eq!(desired.peers[&key(2)].node.as_str(), "node-1");
-    assert_eq!(desired.allowed_ips.values().collect::<Vec<_>>(), [&key(2)]);
+    let ways: Vec<&Ways> = desired.allowed_ips.values().collect();
+    assert_eq!(ways, [&Ways::only(key(2))]);
     check_problem(
         &desired,
         "nodes us/node-1 and us/node-2 announce the same WireGuard key",
@@ -259,7 +260,11 @@ fn derive(store: &[(String, String)]) -> Desired {
     };
     let policy = Policy {
         encrypt: Encrypt::Clusters,
+        spread: GatewaySpread::Node,
+        opt_out: &OptOut::default(),
+        is_strict_between_nodes: false,
         health: &BTreeMap::new(),
+        cut_off: &BTreeSet::new(),
     };
     desired(&mesh, &identity, policy)
 }

@@ -3,24 +3,32 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use topology::health::Health;
 use topology::mesh::Mesh;
 use topology::record::Node;
 use wireguard::PublicKey;
 
 use super::gateways::Gateways;
-use super::{Desired, Encrypt, Identity, Peer, Policy, Via, cluster_number, public_key};
+use super::relays::Relays;
+use super::{Desired, Identity, Peer, Policy, Via, Ways, cluster_number, public_key};
 use crate::candidates;
+
+mod ways;
+
+pub use ways::probed_address;
 
 /// Derives tunnels, what is allowed through them, routes, and protected prefixes.
 pub(super) fn tunnels(mesh: &Mesh, identity: &Identity, policy: Policy<'_>, desired: &mut Desired) {
+    let gateways = Gateways::of(mesh);
     let plane = Plane {
         mesh,
         identity,
         policy,
-        gateways: Gateways::of(mesh),
+        relays: Relays::of(mesh, &gateways),
+        gateways,
     };
     desired.is_behind_gateways = !plane.is_carrier();
+    desired.own_relays = plane.own_relays();
+    desired.is_carrier_for_others = plane.is_gateway() || plane.is_relay();
     let others = || mesh.nodes().values().filter(|it| !plane.is_own(it));
     for node in others().filter(|it| plane.is_adjacent(it)) {
         plane.peer(node, desired);
@@ -32,6 +40,7 @@ pub(super) fn tunnels(mesh: &Mesh, identity: &Identity, policy: Policy<'_>, desi
             plane.remote_node(node, desired);
         }
     }
+    ways::tell_stranded(desired);
 }
 
 /// The mesh, seen from this node.
@@ -40,9 +49,10 @@ struct Plane<'a> {
     identity: &'a Identity,
     policy: Policy<'a>,
     gateways: Gateways<'a>,
+    relays: Relays<'a>,
 }
 
-impl Plane<'_> {
+impl<'a> Plane<'a> {
     fn is_own(&self, node: &Node) -> bool {
         node.cluster == self.identity.cluster && node.name == self.identity.node
     }
@@ -51,6 +61,21 @@ impl Plane<'_> {
     fn is_carrier(&self) -> bool {
         let Identity { cluster, node, .. } = self.identity;
         self.gateways.is_carrier(cluster, node)
+    }
+
+    fn is_gateway(&self) -> bool {
+        self.gateways.exist(&self.identity.cluster) && self.is_carrier()
+    }
+
+    /// Whether this node passes on what others cannot send each other.
+    fn is_relay(&self) -> bool {
+        self.own().is_some_and(|it| self.relays.contain(it))
+    }
+
+    /// This node, once the mesh knows it.
+    fn own(&self) -> Option<&'a Node> {
+        let Identity { cluster, node, .. } = self.identity;
+        self.mesh.nodes().get(&(cluster.clone(), node.clone()))
     }
 
     /// Whether a tunnel leads from here to `node`.
@@ -62,7 +87,9 @@ impl Plane<'_> {
         // What a gateway brings for another node's pods, and takes from them, is a cluster's business.
         let between_gateways =
             self.gateways.exist(&node.cluster) && (self.is_carrier() || is_carrier);
-        self.policy.encrypt == Encrypt::Nodes || between_gateways
+        // A relay, like a gateway, is given for others what must not leave a node in plaintext.
+        let to_relay = self.is_relay() || self.relays.contain(node);
+        self.policy.encrypt.includes_own_pods() || between_gateways || to_relay
     }
 
     /// A tunnel to `node`, if it can be reached at all.
@@ -112,7 +139,7 @@ impl Plane<'_> {
     /// there is a tunnel to it.
     fn neighbor(&self, node: &Node, desired: &mut Desired) {
         let tunnel = tunnel_to(node, desired);
-        let is_protected = self.policy.encrypt == Encrypt::Nodes;
+        let is_protected = self.policy.encrypt.includes_own_pods();
         let address = node.internal_address();
         for prefix in node.pod_prefixes().map(|it| it.trunc()) {
             if is_protected {
@@ -122,7 +149,7 @@ impl Plane<'_> {
             match (tunnel, address) {
                 (Some(key), _) => {
                     desired.routes.insert(prefix, Via::Tunnel);
-                    allow(node, prefix, key, desired);
+                    allow(node, prefix, Ways::only(key), desired);
                 }
                 (None, _) if is_protected => {
                     desired.routes.insert(prefix, Via::Tunnel);
@@ -138,7 +165,7 @@ impl Plane<'_> {
     /// A node of another cluster: its pods are reached through a tunnel, or not at all.
     fn remote_node(&self, node: &Node, desired: &mut Desired) {
         let cluster = cluster_number(self.mesh, self.identity, &node.cluster);
-        let tunnel = self.carrier(node).and_then(|it| tunnel_to(it, desired));
+        let ways = self.ways(node, desired);
         for prefix in node.pod_prefixes().map(|it| it.trunc()) {
             if let Some(with) = self.contradiction(prefix) {
                 desired.problem(
@@ -152,31 +179,11 @@ impl Plane<'_> {
             }
             desired.prefixes.insert(prefix, cluster);
             desired.routes.insert(prefix, Via::Tunnel);
-            if let Some(key) = tunnel {
-                allow(node, prefix, key, desired);
+            if let Some(ways) = &ways {
+                allow(node, prefix, ways.clone(), desired);
             }
         }
-    }
-
-    /// Where a tunnel from here must lead for packets to and from the pods of `remote`.
-    fn carrier<'a>(&'a self, remote: &'a Node) -> Option<&'a Node> {
-        let Identity { cluster, node, .. } = self.identity;
-        if self.is_carrier() {
-            let is_up = |it: &Node| self.is_up(it);
-            return self.gateways.carrier(remote, cluster, is_up);
-        }
-        let own = self.mesh.nodes().get(&(cluster.clone(), node.clone()))?;
-        let is_up = |it: &Node| {
-            let reach = self.mesh.reaches().get(&it.name);
-            let reach = reach.and_then(|it| it.clusters.get(&remote.cluster));
-            self.is_up(it) && reach.is_none_or(|it| it.health != Health::Unhealthy)
-        };
-        self.gateways.carrier(own, &remote.cluster, is_up)
-    }
-
-    fn is_up(&self, node: &Node) -> bool {
-        let health = public_key(node).and_then(|it| self.policy.health.get(&it));
-        health != Some(&Health::Unhealthy)
+        self.keep_trying(node, desired);
     }
 
     /// What a remote pod prefix would take away if it were believed: own pods, or any node's address,
@@ -203,8 +210,8 @@ fn tunnel_to(node: &Node, desired: &Desired) -> Option<PublicKey> {
     (peer.cluster == node.cluster && peer.node == node.name).then_some(key)
 }
 
-/// Lets the pods of `node` through a tunnel, unless another node's have the prefix.
-fn allow(node: &Node, prefix: IpNet, key: PublicKey, desired: &mut Desired) {
+/// Lets the pods of `node` through tunnels, unless another node's have the prefix.
+fn allow(node: &Node, prefix: IpNet, ways: Ways, desired: &mut Desired) {
     let holder = (node.cluster.clone(), node.name.clone());
     let holder = desired.holders.entry(prefix).or_insert(holder);
     if (&holder.0, &holder.1) != (&node.cluster, &node.name) {
@@ -217,5 +224,5 @@ fn allow(node: &Node, prefix: IpNet, key: PublicKey, desired: &mut Desired) {
         );
         return;
     }
-    desired.allowed_ips.insert(prefix, key);
+    desired.allowed_ips.insert(prefix, ways);
 }

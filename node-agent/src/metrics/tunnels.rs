@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +11,9 @@ use topology::health::Health;
 use topology::report::TunnelReport;
 
 use super::signed;
+use labels::{ByState, ByStatus, Drops, RoundTrip, Tunnel};
+
+mod labels;
 
 /// Tunnels that have series of their own: a scrape of more would cost more than it tells.
 const SERIES_MAX: usize = 1_000;
@@ -25,35 +27,13 @@ pub(super) struct TunnelMetrics {
     handshakes: Family<Tunnel, Counter>,
     received: Family<Tunnel, Counter>,
     sent: Family<Tunnel, Counter>,
+    dropped: Family<Drops, Counter>,
     round_trip: Family<RoundTrip, Gauge<f64, std::sync::atomic::AtomicU64>>,
     loss: Family<Tunnel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     path_mtu: Family<Tunnel, Gauge>,
     answered: Family<Tunnel, Gauge>,
     /// Each tunnel that is shown, with its last handshake, in seconds since 1970.
     shown: BTreeMap<Tunnel, Option<u64>>,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByState {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByStatus {
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Tunnel {
-    cluster: String,
-    node: String,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct RoundTrip {
-    cluster: String,
-    node: String,
-    quantile: &'static str,
 }
 
 const MEDIAN: &str = "0.5";
@@ -105,6 +85,12 @@ impl TunnelMetrics {
             Unit::Bytes,
             self.sent.clone(),
         );
+        registry.register_with_unit(
+            "mesh_node_agent_tunnel_dropped",
+            "What the device dropped on its way from or to the other end, by cause",
+            Unit::Other("packets".to_owned()),
+            self.dropped.clone(),
+        );
     }
 
     fn register_probes(&self, registry: &mut Registry) {
@@ -139,7 +125,7 @@ impl TunnelMetrics {
         let shown: BTreeMap<Tunnel, &TunnelReport> = tunnels
             .iter()
             .take(SERIES_MAX)
-            .map(|it| (labels(it), it))
+            .map(|it| (Tunnel::of(it), it))
             .collect();
         let gone = self.shown.keys().filter(|it| !shown.contains_key(it));
         let gone: Vec<Tunnel> = gone.cloned().collect();
@@ -183,6 +169,14 @@ impl TunnelMetrics {
         };
         store(&self.received, report.received_bytes);
         store(&self.sent, report.sent_bytes);
+        for (labels, packets) in labels.drops(&report.dropped_packets) {
+            if packets == 0 {
+                self.dropped.remove(&labels);
+            } else {
+                let counter = self.dropped.get_or_create(&labels);
+                counter.inner().store(packets, Ordering::Relaxed);
+            }
+        }
     }
 
     fn show_probes(&self, labels: &Tunnel, report: &TunnelReport) {
@@ -225,6 +219,9 @@ impl TunnelMetrics {
         self.handshakes.remove(labels);
         self.received.remove(labels);
         self.sent.remove(labels);
+        for (labels, _) in labels.drops(&BTreeMap::new()) {
+            self.dropped.remove(&labels);
+        }
         self.forget_probes(labels);
         self.shown.remove(labels);
     }
@@ -256,29 +253,12 @@ fn status(tunnel: &TunnelReport) -> &'static str {
     }
 }
 
-fn labels(tunnel: &TunnelReport) -> Tunnel {
-    Tunnel {
-        cluster: tunnel.cluster.to_string(),
-        node: tunnel.node.to_string(),
-    }
-}
-
-impl Tunnel {
-    fn with(&self, quantile: &'static str) -> RoundTrip {
-        RoundTrip {
-            cluster: self.cluster.clone(),
-            node: self.node.clone(),
-            quantile,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use prometheus_client::encoding::text;
-    use topology::report::ProbeReport;
+    use topology::report::{PostQuantum, ProbeReport};
 
     use super::*;
 
@@ -299,6 +279,7 @@ mod tests {
             r#"mesh_node_agent_tunnel_handshakes_total{cluster="us",node="a"} 1"#,
             r#"mesh_node_agent_tunnel_received_bytes_total{cluster="us",node="a"} 10"#,
             r#"mesh_node_agent_tunnel_sent_bytes_total{cluster="us",node="a"} 20"#,
+            r#"mesh_node_agent_tunnel_dropped_packets_total{cluster="us",node="a",cause="replayed"} 7"#,
             r#"mesh_node_agent_tunnel_round_trip_seconds{cluster="us",node="a",quantile="0.99"} 0.25"#,
             r#"mesh_node_agent_tunnel_loss_ratios{cluster="us",node="a"} 0.02"#,
             r#"mesh_node_agent_tunnel_path_mtu_bytes{cluster="us",node="a"} 1420"#,
@@ -358,8 +339,11 @@ mod tests {
             last_handshake_unix_seconds: Some(1_000),
             received_bytes: 10,
             sent_bytes: 20,
+            dropped_packets: [("replayed".to_owned(), 7)].into(),
             up: true,
             behind_nat: false,
+            relayed_by: None,
+            post_quantum: Some(PostQuantum::Established),
             probes: Some(ProbeReport {
                 health: Health::Healthy,
                 since: 1,

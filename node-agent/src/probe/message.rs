@@ -1,16 +1,20 @@
 //! Decides what a probe looks like on the wire.
 //!
 //! ```text
-//!  0        4         5      6      8       16     24         32                40
-//!  ├─ CWPR ─┼ version ┼ kind ┼ size ┼─ from ─┼─ to ─┼ sequence ┼ sent (µs) ─────┼ zeros up to size
+//!  0        4         5      6      8       16     24         32          40      41
+//!  ├─ CWPR ─┼ version ┼ kind ┼ size ┼─ from ─┼─ to ─┼ sequence ┼ sent (µs) ┼ ready ┼ zeros up to size
 //! ```
 //!
-//! Numbers are big endian. An answer is the request with another kind, and as large as it.
+//! Numbers are big endian. An answer is the request with another kind, and as large as it. Whether its
+//! sender is ready is 1 or 0, which is what is there where an earlier version sends nothing or zeros.
 
 use topology::id::{ClusterName, NodeName};
 
-/// The bytes before the padding, and so the smallest datagram.
-pub const SIZE_MIN: usize = 40;
+/// The smallest datagram that is sent.
+pub const SIZE_MIN: usize = 48;
+
+/// What every datagram has.
+const HEADER_BYTES: usize = 40;
 
 const MAGIC: [u8; 4] = *b"CWPR";
 const VERSION: u8 = 1;
@@ -26,6 +30,9 @@ pub struct Message {
     pub sequence: u64,
     /// By the clock of who asks, in microseconds since its start.
     pub sent_microseconds: u64,
+    /// Whether its sender, be it who asks or who answers, takes in through the tunnel what the other
+    /// node sends from its own addresses, and would send the same way.
+    pub is_ready: bool,
     /// Of the whole datagram, in bytes.
     pub size: u16,
 }
@@ -57,7 +64,7 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 impl Message {
     /// Reads a datagram; `None` for anything that is no probe of this version.
     pub fn parse(datagram: &[u8]) -> Option<Self> {
-        let (header, _padding) = datagram.split_first_chunk::<SIZE_MIN>()?;
+        let (header, rest_of_datagram) = datagram.split_first_chunk::<HEADER_BYTES>()?;
         let (magic, rest) = header.split_first_chunk::<4>()?;
         let ([version, kind], rest) = rest.split_first_chunk::<2>()?;
         let (size, rest) = rest.split_first_chunk::<2>()?;
@@ -76,6 +83,7 @@ impl Message {
             to: Tag(numbers.next()?),
             sequence: numbers.next()?,
             sent_microseconds: numbers.next()?,
+            is_ready: rest_of_datagram.first() == Some(&1),
             size,
         })
     }
@@ -98,6 +106,7 @@ impl Message {
         ] {
             buffer.extend(number.to_be_bytes());
         }
+        buffer.push(u8::from(self.is_ready));
         buffer.resize(usize::from(self.size).max(SIZE_MIN), 0);
     }
 }
@@ -126,6 +135,18 @@ mod tests {
         assert_eq!(text, golden);
     }
 
+    /// As they were when nobody could be ready.
+    #[test]
+    fn takes_shorter_probes() {
+        let mut bytes = Vec::new();
+        message(Kind::Request, 48).write(&mut bytes);
+        bytes.truncate(40);
+        bytes[7] = 40;
+
+        assert_eq!(Message::parse(&bytes), Some(message(Kind::Request, 40)));
+        assert_eq!(Message::parse(&bytes[..39]), None);
+    }
+
     #[test]
     fn tells_nodes_and_clusters_apart() {
         let tag =
@@ -139,15 +160,15 @@ mod tests {
     #[test]
     fn refuses_what_is_no_probe() {
         let mut good = Vec::new();
-        message(Kind::Answer, 40).write(&mut good);
+        message(Kind::Answer, 48).write(&mut good);
         assert!(Message::parse(&good).is_some());
 
-        for (index, byte) in [(0, b'X'), (4, 2), (5, 0), (5, 3), (7, 41)] {
+        for (index, byte) in [(0, b'X'), (4, 2), (5, 0), (5, 3), (7, 49)] {
             let mut bad = good.clone();
             bad[index] = byte;
             assert_eq!(Message::parse(&bad), None, "byte {index}");
         }
-        assert_eq!(Message::parse(&good[..39]), None);
+        assert_eq!(Message::parse(&good[..47]), None);
         assert_eq!(Message::parse(&[]), None);
     }
 
@@ -158,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn takes_probes_with_any_byte_changed(size in 40u16..200, index in 0usize..200, byte: u8) {
+        fn takes_probes_with_any_byte_changed(size in 48u16..200, index in 0usize..200, byte: u8) {
             let mut bytes = Vec::new();
             message(Kind::Request, size).write(&mut bytes);
             let index = index % bytes.len();
@@ -171,10 +192,11 @@ mod tests {
 
         #[test]
         fn reads_what_it_wrote(
-            from: u64, to: u64, sequence: u64, sent_microseconds: u64, size in 40u16..=u16::MAX,
+            from: u64, to: u64, sequence: u64, sent_microseconds: u64, is_ready: bool,
+            size in 48u16..=u16::MAX,
         ) {
             let message = Message {
-                from: Tag(from), to: Tag(to), sequence, sent_microseconds,
+                from: Tag(from), to: Tag(to), sequence, sent_microseconds, is_ready,
                 ..message(Kind::Answer, size)
             };
             let mut bytes = vec![7; 3];
@@ -193,6 +215,7 @@ mod tests {
             to: Tag(2),
             sequence: 3,
             sent_microseconds: 4,
+            is_ready: false,
             size,
         }
     }

@@ -1,27 +1,28 @@
-//! A door: the socket through which this node asks others and answers them.
-//!
-//! It is bound to the node's inner address and to the WireGuard interface, so that nothing that
-//! comes from the underlay is ever read, and nothing leaves there.
+//! A door: the sockets through which this node asks others and answers them.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::num::NonZeroU32;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Clock;
-use nix::sys::socket::sockopt::Ipv4RecvErr;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt};
-use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, recvmsg, setsockopt,
+};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+use socket2::Socket;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{debug, info, warn};
 
-use super::{Moment, PORT, Peer, Prober, Reports, Transmit};
+use super::{Moment, PORT, Peer, Prober, Reports, Said, Transmit};
+use crate::inner_sockets::{Ground, InnerSockets};
 
 /// Deadlines that come this close together are met together.
 const TURN: Duration = Duration::from_millis(5);
@@ -41,23 +42,16 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 pub struct Probing {
     /// `None` while there is no interface, or no address on it: then nobody can be reached.
     pub ground: Option<Ground>,
-    pub peers: BTreeMap<Ipv4Addr, Peer>,
+    pub peers: BTreeMap<IpAddr, Peer>,
     /// Of the interface.
     pub mtu_bytes: u16,
-}
-
-/// What the socket is bound to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ground {
-    pub address: Ipv4Addr,
-    /// The index of the WireGuard interface: another one after it was made anew.
-    pub link: u32,
 }
 
 /// What probes see.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sight {
     pub reports: Reports,
+    pub said: Said,
     /// Why nobody can be asked, if so.
     pub problem: Option<String>,
 }
@@ -72,7 +66,7 @@ pub async fn follow(
     let mut door = Door {
         prober,
         ground: None,
-        socket: None,
+        sockets: InnerSockets::default(),
         problem: None,
         buffer: vec![0; DATAGRAM_BYTES_MAX],
         datagram: Vec::new(),
@@ -89,7 +83,7 @@ pub async fn follow(
                 Ok(()) => true,
                 Err(_sender_gone) => return,
             },
-            () = readable(door.socket.as_ref()) => false,
+            () = door.sockets.readable() => false,
             () = sleep_until(due.into()) => false,
         };
         let overdue = tell_at <= clock.now();
@@ -105,20 +99,11 @@ pub async fn follow(
     }
 }
 
-async fn readable(socket: Option<&UdpSocket>) {
-    let ready = match socket {
-        Some(socket) => socket.readable().await,
-        None => std::future::pending().await,
-    };
-    // What is wrong with a socket is seen by reading.
-    drop(ready);
-}
-
 struct Door {
     prober: Prober,
     ground: Option<Ground>,
-    socket: Option<UdpSocket>,
-    /// Why there is no socket although there is ground for one.
+    sockets: InnerSockets,
+    /// Why there are no sockets although there is ground for some.
     problem: Option<String>,
     buffer: Vec<u8>,
     datagram: Vec<u8>,
@@ -133,17 +118,27 @@ impl Door {
             return;
         }
         // Two sockets cannot have one address.
-        self.socket = None;
+        self.sockets = InnerSockets::default();
         self.ground = probing.ground;
+        let open = |it| InnerSockets::open(it, PORT, prepare);
         let problem = match probing.ground.map(open).transpose() {
-            Ok(socket) => {
-                self.socket = socket;
+            Ok(sockets) => {
+                self.sockets = sockets.unwrap_or_default();
                 None
             }
             Err(error) => Some(error.to_string()),
         };
         match (&self.ground, &problem) {
-            (Some(ground), None) => info!(address = %ground.address, "probing through tunnels"),
+            (
+                Some(Ground {
+                    address,
+                    address_v6,
+                    ..
+                }),
+                None,
+            ) => {
+                info!(?address, ?address_v6, "probing through tunnels");
+            }
             (None, None) => info!("no interface to probe through"),
             (_, Some(reason)) if problem != self.problem => {
                 warn!(%reason, "cannot probe through tunnels; trying again every second");
@@ -170,20 +165,15 @@ impl Door {
 
     fn receive(&mut self) {
         for _ in 0..BATCH_MAX {
-            let Some(socket) = &self.socket else {
-                return;
+            let (bytes, from) = match self.sockets.receive(&mut self.buffer) {
+                Some(Ok((bytes, from))) if from.port() == PORT => (bytes, from),
+                // The queue of errors says of which datagram it is.
+                Some(Ok(_) | Err(_)) => continue,
+                None => return,
             };
-            let answer = match socket.try_recv_from(&mut self.buffer) {
-                Ok((bytes, SocketAddr::V4(from))) if from.port() == PORT => {
-                    let now = self.now();
-                    let datagram = &self.buffer[..bytes];
-                    self.prober.handle_datagram(*from.ip(), datagram, now)
-                }
-                Ok(_) => None,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Of an earlier datagram; the queue of errors says which.
-                Err(_) => None,
-            };
+            let now = self.now();
+            let datagram = &self.buffer[..bytes];
+            let answer = self.prober.handle_datagram(from.ip(), datagram, now);
             if let Some(answer) = answer {
                 self.send(answer);
             }
@@ -191,27 +181,26 @@ impl Door {
     }
 
     fn take_refusals(&mut self) {
-        let Some(socket) = &self.socket else {
-            return;
-        };
         let now = self.now();
-        for _ in 0..BATCH_MAX {
-            match next_error(socket) {
-                Some(Some(node)) => self.prober.handle_refusal(node, now),
-                Some(None) => (),
-                None => return,
+        for socket in self.sockets.iter() {
+            for _ in 0..BATCH_MAX {
+                match next_error(socket) {
+                    Some(Some(node)) => self.prober.handle_refusal(node, now),
+                    Some(None) => (),
+                    None => break,
+                }
             }
         }
     }
 
     /// A datagram that cannot leave is as good as lost on the way.
     fn send(&mut self, transmit: Transmit) {
-        let Some(socket) = &self.socket else {
+        let Some(socket) = self.sockets.towards(transmit.to) else {
             return;
         };
         transmit.message.write(&mut self.datagram);
-        let to = SocketAddrV4::new(transmit.to, PORT);
-        if let Err(error) = socket.try_send_to(&self.datagram, to.into()) {
+        let to = SocketAddr::new(transmit.to, PORT);
+        if let Err(error) = socket.try_send_to(&self.datagram, to) {
             debug!(%to, %error, "a probe cannot be sent");
         }
     }
@@ -219,6 +208,7 @@ impl Door {
     fn tell(&self, seen: &watch::Sender<Arc<Sight>>) {
         let sight = Sight {
             reports: self.prober.reports(),
+            said: self.prober.said(),
             problem: self.problem.clone(),
         };
         seen.send_if_modified(|it| {
@@ -238,32 +228,48 @@ impl Door {
     }
 }
 
-fn open(ground: Ground) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    socket.bind_device_by_index_v4(NonZeroU32::new(ground.link))?;
-    // Never fragmented, whatever the kernel believes of the path: the size is the question.
-    set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
-    setsockopt(&socket, Ipv4RecvErr, &true)?;
-    socket.bind(&SocketAddrV4::new(ground.address, PORT).into())?;
-    UdpSocket::from_std(socket.into())
+/// Nothing is fragmented, whatever the kernel believes of the path: the size is the question.
+fn prepare(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => {
+            set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?;
+            setsockopt(socket, Ipv4RecvErr, &true)?;
+        }
+        IpAddr::V6(_) => {
+            set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
+            setsockopt(socket, Ipv6RecvErr, &true)?;
+        }
+    }
+    Ok(())
 }
 
 /// The next of the socket's errors, and if it is one, the node whose kernel itself says that nobody
 /// listens there; `None` when there are no more.
-fn next_error(socket: &UdpSocket) -> Option<Option<Ipv4Addr>> {
-    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+fn next_error(socket: &UdpSocket) -> Option<Option<IpAddr>> {
+    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let descriptor = socket.as_raw_fd();
-    let message = recvmsg::<SockaddrIn>(descriptor, &mut [], Some(&mut control), flags).ok()?;
-    let to = message.address.map(|it| it.ip());
+    let message =
+        recvmsg::<SockaddrStorage>(descriptor, &mut [], Some(&mut control), flags).ok()?;
+    let to = message.address.as_ref().and_then(address);
     let refused = message.cmsgs().ok()?.find_map(|it| {
-        let ControlMessageOwned::Ipv4RecvErr(error, Some(from)) = it else {
-            return None;
-        };
-        let from = SockaddrIn::from(from).ip();
-        let is_refusal = error.ee_origin == libc::SO_EE_ORIGIN_ICMP
-            && error.ee_errno == libc::ECONNREFUSED.unsigned_abs();
-        (is_refusal && Some(from) == to).then_some(from)
+        let (error, from): (_, IpAddr) =
+            if let ControlMessageOwned::Ipv4RecvErr(error, Some(from)) = it {
+                (error, SockaddrIn::from(from).ip().into())
+            } else if let ControlMessageOwned::Ipv6RecvErr(error, Some(from)) = it {
+                (error, SockaddrIn6::from(from).ip().into())
+            } else {
+                return None;
+            };
+        let is_from_afar =
+            [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin);
+        let is_refusal = error.ee_errno == libc::ECONNREFUSED.unsigned_abs();
+        (is_from_afar && is_refusal && Some(from) == to).then_some(from)
     });
     Some(refused)
+}
+
+fn address(socket: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = socket.as_sockaddr_in().map(|it| it.ip().into());
+    v4.or_else(|| socket.as_sockaddr_in6().map(|it| it.ip().into()))
 }

@@ -9,7 +9,7 @@ use topology::report::ProbeReport;
 use super::message::{SIZE_MIN, Tag};
 use super::path_mtu::{ATTEMPTS, PathMtu};
 use super::window::{Quality, Window};
-use super::{Moment, Peer, datagram_size};
+use super::{Moment, Peer};
 
 /// Silent for so many probes in a row, a node is dead; answering so many, it is back.
 const FALL: u32 = 3;
@@ -36,12 +36,17 @@ pub(super) struct Target {
     node: NodeName,
     tag: Tag,
     has_session: bool,
+    policy: Policy,
+    is_told_ready: bool,
+    said: Option<bool>,
     check: HealthCheck,
     since_unix_milliseconds: u64,
     last_answered: Option<u64>,
     refused_until: Option<Instant>,
     window: Window,
     quality: Quality,
+    /// What is before each datagram in its packet.
+    headers_bytes: u16,
     path_mtu: PathMtu,
     /// At most so many as one size gets attempts, all of that size.
     larges: Vec<Large>,
@@ -66,10 +71,11 @@ struct Answers {
 }
 
 impl Target {
+    /// Of an interface that carries nothing, until [`follow`](Self::follow) says more.
     pub(super) fn new(
         peer: &Peer,
         interval: Duration,
-        mtu_bytes: u16,
+        headers_bytes: u16,
         first_probe: Instant,
         now: Moment,
     ) -> Self {
@@ -83,13 +89,17 @@ impl Target {
             node: peer.node.clone(),
             tag: Tag::new(&peer.cluster, &peer.node),
             has_session: peer.has_session,
+            policy,
+            is_told_ready: peer.is_told_ready,
+            said: None,
             check: HealthCheck::new(policy, Health::Unknown, now.instant),
             since_unix_milliseconds: now.unix_milliseconds,
             last_answered: None,
             refused_until: None,
             window: Window::default(),
             quality: Quality::default(),
-            path_mtu: PathMtu::new(mtu_bytes, now.instant),
+            headers_bytes,
+            path_mtu: PathMtu::new(0, now.instant),
             larges: Vec::new(),
             next_probe: first_probe,
             due: first_probe,
@@ -104,13 +114,22 @@ impl Target {
         self.cluster == peer.cluster && self.node == peer.node
     }
 
-    /// Takes in what changed about the same node.
-    pub(super) fn follow(&mut self, peer: &Peer, mtu_bytes: u16, now: Moment) {
+    /// Takes in what changed about the same node. Returns whether its health did.
+    pub(super) fn follow(&mut self, peer: &Peer, mtu_bytes: u16, now: Moment) -> bool {
+        // Who never answers does not contradict what was believed before there was a session.
+        let is_met = peer.has_session && !self.has_session && self.last_answered.is_none();
+        let is_excused = is_met && self.check.health() == Health::Unhealthy;
+        if is_excused {
+            self.check = HealthCheck::new(self.policy, Health::Unknown, now.instant);
+            self.since_unix_milliseconds = now.unix_milliseconds;
+        }
         self.has_session = peer.has_session;
+        self.is_told_ready = peer.is_told_ready;
         if self.path_mtu.ceiling() != mtu_bytes {
             self.path_mtu = PathMtu::new(mtu_bytes, now.instant);
             self.larges.clear();
         }
+        is_excused
     }
 
     pub(super) fn cluster(&self) -> &ClusterName {
@@ -139,6 +158,20 @@ impl Target {
             loss_per_mille: self.quality.loss_per_mille,
             path_mtu: self.path_mtu.found(),
         }
+    }
+
+    pub(super) fn is_told_ready(&self) -> bool {
+        self.is_told_ready
+    }
+
+    /// What it said of itself last.
+    pub(super) fn said(&self) -> Option<bool> {
+        self.said
+    }
+
+    /// Takes in what it says of itself. Returns whether that is news: who is not ready need not say so.
+    pub(super) fn hear(&mut self, is_ready: bool) -> bool {
+        self.said.replace(is_ready).unwrap_or_default() != is_ready
     }
 
     /// Whether a request may be answered now; counts it if so.
@@ -231,7 +264,8 @@ impl Target {
             packet_bytes,
             sent: now.instant,
         });
-        Some(datagram_size(packet_bytes))
+        let least = u16::try_from(SIZE_MIN).expect("it is 48");
+        Some(packet_bytes.saturating_sub(self.headers_bytes).max(least))
     }
 
     /// Gives up on large packets; they tell of their size only if the small one came back.

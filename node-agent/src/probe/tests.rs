@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use topology::health::Health;
@@ -123,6 +124,11 @@ fn excuses_who_never_answers_as_long_as_the_tunnel_has_a_session() {
     world.retarget();
     world.run(5_000);
     assert_eq!(world.report().health, Health::Unhealthy);
+
+    world.has_session = true;
+    world.retarget();
+    world.run(60_000);
+    assert_eq!(world.report().health, Health::Unknown, "it carries again");
 }
 
 #[test]
@@ -135,11 +141,12 @@ fn is_answered_by_nobody_but_the_node_it_asks() {
         to: tag("us", "b"),
         sequence: 1,
         sent_microseconds: 0,
+        is_ready: false,
         size: 100,
     };
     for (message, from, answered) in [
         (right, ADDRESSES[A], true),
-        (right, Ipv4Addr::new(10, 1, 1, 2), false),
+        (right, [10, 1, 1, 2].into(), false),
         (
             Message {
                 to: tag("us", "c"),
@@ -185,6 +192,7 @@ fn answers_a_flood_with_a_trickle() {
             to: tag("us", "b"),
             sequence,
             sent_microseconds: 0,
+            is_ready: false,
             size: 1_392,
         };
         message.write(&mut request);
@@ -220,6 +228,53 @@ fn finds_a_path_that_shrinks_without_calling_the_node_dead() {
 }
 
 #[test]
+fn probes_nodes_of_ipv6_and_knows_how_large_their_headers_are() {
+    let mut world = World::with_ipv6_only();
+    world.link.mtu_bytes = 1_371;
+    world.run(60_000);
+    assert_eq!(world.report().health, Health::Healthy);
+    assert_eq!(world.report().path_mtu, Some(1_371));
+
+    world.away = Some(Refuses(true));
+    world.run(60_000);
+    assert_eq!(world.report().health, Health::Healthy, "its kernel answers");
+
+    world.link.cut = true;
+    let dead_after = world.until(Health::Unhealthy);
+    assert!(dead_after <= milliseconds(4_000), "{dead_after:?}");
+}
+
+#[test]
+fn tells_at_once_who_is_ready() {
+    let mut world = World::new();
+    let said = |world: &World, side: usize| world.probers[side].said().into_values().next();
+    assert_eq!(said(&world, A), None);
+    world.run(1_000);
+    assert_eq!(
+        (said(&world, A), said(&world, B)),
+        (Some(false), Some(false))
+    );
+
+    for ready in [[true, false], [true, true], [false, true]] {
+        let before = world.transitions();
+        world.is_ready = ready;
+        world.retarget();
+        world.run(400);
+        assert_eq!(said(&world, A), Some(ready[B]));
+        assert_eq!(said(&world, B), Some(ready[A]));
+        assert_eq!(world.transitions() - before, u64::from(ready == [true; 2]));
+    }
+
+    world.away = Some(Refuses(true));
+    world.run(60_000);
+    assert_eq!(
+        said(&world, A),
+        Some(true),
+        "an agent that is away takes nothing back"
+    );
+}
+
+#[test]
 fn probes_many_nodes_less_often_and_never_more_than_the_most() {
     let mut world = World::new();
     let peer = |index: u32| {
@@ -228,7 +283,7 @@ fn probes_many_nodes_less_often_and_never_more_than_the_most() {
             node,
             ..world_peer(B, true)
         };
-        (Ipv4Addr::from(0x0a03_0000 + index), peer)
+        (Ipv4Addr::from(0x0a03_0000 + index).into(), peer)
     };
     let peers: BTreeMap<_, _> = (0..20_000).map(peer).collect();
     let now = world.now;

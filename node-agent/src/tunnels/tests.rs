@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
 
-use wireguard::PresharedKey;
+use ipnet::IpNet;
 use wireguard::uapi::PeerState;
 
+use crate::desired::Ways;
+use crate::preshared::{self, Choice, Orders, Shared};
 use crate::search::KEEPALIVE_SECONDS;
 
 use super::*;
@@ -38,12 +40,16 @@ fn changes_nothing_once_applied() {
 #[test]
 fn derives_a_secret_for_each_pair_of_nodes() {
     let (own, secret) = (key(9), PresharedKey::from([7; 32]));
-    let secrets = |it: Option<PresharedKey>| {
-        let named = it.map(|it| ("us".parse().unwrap(), it));
-        Some(BTreeMap::from_iter(named))
+    let secrets = |current: &PresharedKey, former: Option<&PresharedKey>| {
+        let (current, former) = (current.clone(), former.cloned());
+        let shared = Shared { current, former };
+        Secrets {
+            files: Some([("us".parse().unwrap(), shared)].into()),
+            agreed: None,
+        }
     };
     let desired = desired();
-    let (with, without) = (secrets(Some(secret.clone())), secrets(None));
+    let (with, without) = (secrets(&secret, None), secrets(&PresharedKey::none(), None));
     let wish = |secrets| Wish {
         secrets,
         key: Some(own),
@@ -58,11 +64,68 @@ fn derives_a_secret_for_each_pair_of_nodes() {
         Some(Setting::To(expected.clone()))
     );
 
-    device.peers.get_mut(&key(1)).unwrap().preshared_key = Some(expected);
+    device.peers.get_mut(&key(1)).unwrap().preshared_key = Some(expected.clone());
     assert_eq!(plan(&device, &wish(&with)), None);
-    assert_eq!(plan(&device, &wish(&None)), None, "others may have set it");
+    assert_eq!(
+        plan(&device, &wish(&NO_SECRETS)),
+        None,
+        "others may have set it"
+    );
     let update = plan(&device, &wish(&without)).unwrap();
     assert_eq!(update.peers[0].preshared_key, Some(Setting::Clear));
+
+    let changed = secrets(&PresharedKey::from([8; 32]), Some(&secret));
+    let update = plan(&device, &wish(&changed)).unwrap();
+    let former = Some(Setting::To(expected));
+    assert_eq!(update.peers[0].alternate_preshared_key, former);
+    let plain = Wish {
+        is_plain: true,
+        ..wish(&changed)
+    };
+    let update = plan(&device, &plain).unwrap();
+    assert_eq!(update.peers[0].alternate_preshared_key, None);
+}
+
+#[test]
+fn gives_a_node_what_was_agreed_on_under_either_key() {
+    let [main, former] = [7, 8].map(|it| PresharedKey::from([it; 32]));
+    let mut desired = desired();
+    let successor = Peer {
+        successor_of: Some(key(1)),
+        ..desired.peers[&key(1)].clone()
+    };
+    desired.peers.insert(key(2), successor);
+    let secrets = |orders: Option<Orders>| {
+        let node = ("us".parse().unwrap(), "node-1".parse().unwrap());
+        Secrets {
+            files: None,
+            agreed: Some(orders.into_iter().map(|it| (node.clone(), it)).collect()),
+        }
+    };
+    let wish = |secrets| Wish {
+        secrets,
+        key: Some(key(9)),
+        ..wish(&desired)
+    };
+    let orders = Orders {
+        main: Choice::Agreed(main.clone()),
+        alternate: Some(Choice::Agreed(former.clone())),
+    };
+    let (agreed, unknown) = (secrets(Some(orders)), secrets(None));
+    let mut device = device(key(1), endpoint());
+
+    let update = plan(&device, &wish(&agreed)).unwrap();
+    assert_eq!(update.peers.len(), 2);
+    for peer in update.peers {
+        assert_eq!(peer.preshared_key, Some(Setting::To(main.clone())));
+        let alternate = Some(Setting::To(former.clone()));
+        assert_eq!(peer.alternate_preshared_key, alternate);
+    }
+
+    device.peers.get_mut(&key(1)).unwrap().preshared_key = Some(main);
+    let update = plan(&device, &wish(&unknown)).unwrap();
+    let keys: Vec<_> = update.peers.iter().map(|it| it.public_key).collect();
+    assert_eq!(keys, [key(2)], "what an earlier agent agreed on stays");
 }
 
 #[test]
@@ -127,7 +190,7 @@ fn lets_a_key_be_succeeded_and_takes_the_old_one_away_last() {
 
     let after = Desired {
         peers: BTreeMap::from([(key(0), desired().peers[&key(1)].clone())]),
-        allowed_ips: BTreeMap::from([(prefix(), key(0))]),
+        allowed_ips: BTreeMap::from([(prefix(), Ways::only(key(0)))]),
         ..Desired::default()
     };
     let update = plan(&device, &wish(&after)).unwrap();
@@ -160,7 +223,10 @@ fn gives_a_device_the_key_and_the_port_that_it_lacks() {
 }
 
 static NOWHERE: BTreeMap<PublicKey, SocketAddr> = BTreeMap::new();
-static NO_SECRETS: Secrets = None;
+static NO_SECRETS: Secrets = Secrets {
+    files: None,
+    agreed: None,
+};
 
 fn wish(desired: &Desired) -> Wish<'_> {
     Wish {
@@ -185,7 +251,7 @@ fn desired() -> Desired {
     };
     Desired {
         peers: BTreeMap::from([(key(1), peer)]),
-        allowed_ips: BTreeMap::from([(prefix(), key(1))]),
+        allowed_ips: BTreeMap::from([(prefix(), Ways::only(key(1)))]),
         ..Desired::default()
     }
 }

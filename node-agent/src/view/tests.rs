@@ -1,5 +1,5 @@
 use wireguard::PrivateKey;
-use wireguard::uapi::UnixTime;
+use wireguard::uapi::{DropCause, UnixTime};
 
 use crate::desired::OwnNode;
 
@@ -17,6 +17,19 @@ fn counts_a_tunnel_as_up_until_its_session_is_too_old() {
     assert!(!never.up);
     assert_eq!(never.endpoint, Some(endpoint()));
     assert_eq!(never.last_handshake_unix_seconds, None);
+}
+
+#[test]
+fn tells_what_the_device_dropped() {
+    let mut device = device(0);
+    let state = device.peers.get_mut(&PublicKey::from([1; 32])).unwrap();
+    state.dropped = [(DropCause::NotAuthentic, 3)].into();
+
+    let report = tunnels(&desired(), Some(&device), &Reports::new(), NOW).remove(0);
+    assert_eq!(
+        report.dropped_packets,
+        [("not_authentic".to_owned(), 3)].into()
+    );
 }
 
 #[test]
@@ -53,11 +66,15 @@ fn tells_of_the_device_what_there_is() {
         ..DeviceState::default()
     };
 
-    let report = encryption("wg", Some(&device));
+    let report = encryption("wg", Some(&device), NodeEncryption::OptedOut);
     assert_eq!(report.public_key, Some(private.public_key().to_base64()));
     assert_eq!(report.listen_port, Some(51871));
-    assert_eq!(encryption("wg", None).public_key, None);
-    let fresh = encryption("wg", Some(&DeviceState::default()));
+    assert_eq!(report.node_encryption, NodeEncryption::OptedOut);
+    assert_eq!(
+        encryption("wg", None, NodeEncryption::Enabled).public_key,
+        None
+    );
+    let fresh = encryption("wg", Some(&DeviceState::default()), NodeEncryption::Enabled);
     assert_eq!((fresh.public_key, fresh.listen_port), (None, None));
 }
 
@@ -90,6 +107,52 @@ fn says_what_is_wrong_with_a_device() {
     let missing = device_problem("wg", &desired, Err("nobody answers")).unwrap();
     assert_eq!(missing.what, "no tunnels: nobody answers");
     assert_eq!(missing.remedy, "start it: wireguard-device wg");
+}
+
+#[test]
+fn says_why_a_relay_is_sent_what_is_for_a_node() {
+    let mut desired = desired();
+    let node = ("us".parse().unwrap(), "node-1".parse().unwrap());
+    let relay = ("us".parse().unwrap(), "node-2".parse().unwrap());
+    desired.detours.insert(node.clone(), Some(relay));
+    let report = |device: Option<&DeviceState>, health| {
+        let seen = ProbeReport {
+            health,
+            since: 7,
+            round_trip_microseconds: None,
+            round_trip_p99_microseconds: None,
+            loss_per_mille: 1_000,
+            path_mtu: None,
+        };
+        let reports = [(node.clone(), seen)].into();
+        tunnels(&desired, device, &reports, NOW).remove(0)
+    };
+    let reason = |device, health, places| {
+        let reason = detour_reason(&report(device, health), places).unwrap();
+        reason
+            .strip_prefix("relayed by us/node-2: ")
+            .unwrap()
+            .to_owned()
+    };
+    let (young, old) = (device(0), device(180));
+
+    let reasons = [
+        reason(None, Health::Unhealthy, 1),
+        reason(None, Health::Unhealthy, 3),
+        reason(Some(&old), Health::Unhealthy, 3),
+        reason(Some(&young), Health::Unhealthy, 3),
+    ];
+    assert_eq!(
+        reasons,
+        [
+            "no handshake at the only place of the node",
+            "no handshake at any of 3 places",
+            "no handshake any more at any of 3 places",
+            "no probe comes back through the direct tunnel",
+        ]
+    );
+    let back = reason(Some(&young), Health::Healthy, 3);
+    assert!(back.starts_with("probes come back"), "{back}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use node_agent::inner_sockets::Ground;
 use node_agent::probe::message::Tag;
-use node_agent::probe::socket::{self, Ground, Probing, Sight};
+use node_agent::probe::socket::{self, Probing, Sight};
 use node_agent::probe::{INTERVAL, Peer, Prober};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
@@ -139,11 +140,13 @@ async fn probe(number: u8, link: u32, ended: oneshot::Receiver<()>) {
         cluster: "eu".parse().unwrap(),
         node: "node-1".parse().unwrap(),
         has_session: true,
+        is_told_ready: false,
     };
     let probing = Probing {
         ground: Some(Ground {
-            address: [10, 2, number, 1].into(),
             link,
+            address: Some([10, 2, number, 1].into()),
+            address_v6: None,
         }),
         peers: [([10, 1, 1, 1].into(), peer)].into(),
         mtu_bytes: 1420,

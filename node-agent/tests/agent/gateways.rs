@@ -18,8 +18,8 @@ use crate::world::{self, World};
 use crate::{PEER_KEY, node, publish};
 
 /// The pods of a far node that is no gateway.
-const BEHIND: &str = "10.2.9.0/24";
-const POD_BEHIND: &str = "10.2.9.7";
+pub(crate) const BEHIND: &str = "10.2.9.0/24";
+pub(crate) const POD_BEHIND: &str = "10.2.9.7";
 
 #[test]
 fn leaves_a_gateway_that_died_until_it_is_back_for_good() {
@@ -160,10 +160,10 @@ fn does_without_what_its_store_does_not_tell() {
 
 fn is_deaf(world: &World) -> bool {
     let status = world.admin("/v1/status");
-    status.contains("the store does not tell what this cluster's gateways see")
+    status.contains("the store does not tell what this cluster's gateways or relays see")
 }
 
-fn announce_far_gateway(world: &World, number: u8, gateway: &FarNode) {
+pub(crate) fn announce_far_gateway(world: &World, number: u8, gateway: &FarNode) {
     let name = format!("node-{number}");
     let key = gateway.key.public_key().to_base64();
     let pods = format!("10.2.{number}.0");
@@ -176,7 +176,7 @@ fn announce_far_gateway(world: &World, number: u8, gateway: &FarNode) {
 }
 
 /// A gateway of the own cluster that nobody has ever heard.
-fn announce_near_gateway(world: &World, number: u8, is_gateway: bool) {
+pub(crate) fn announce_near_gateway(world: &World, number: u8, is_gateway: bool) {
     let (name, address) = (format!("node-{number}"), format!("192.0.2.1{number}"));
     let pods = format!("10.1.{number}.0");
     let key = near_key(number).to_base64();
@@ -186,12 +186,12 @@ fn announce_near_gateway(world: &World, number: u8, is_gateway: bool) {
     world.store.put(&key, &annotated(value, &annotations));
 }
 
-fn annotated(mut node: String, annotations: &str) -> String {
+pub(crate) fn annotated(mut node: String, annotations: &str) -> String {
     node.truncate(node.len() - 1);
     format!(r#"{node},"Annotations":{{{annotations}}}}}"#)
 }
 
-fn near_key(number: u8) -> PublicKey {
+pub(crate) fn near_key(number: u8) -> PublicKey {
     PublicKey::from([number; 32])
 }
 
@@ -276,7 +276,7 @@ fn take_arrivals(receiver: &UdpSocket, arrivals: &mut Arrivals) {
 }
 
 /// A socket stays where it was made.
-fn socket_in(namespace: &str, address: &str) -> UdpSocket {
+pub(crate) fn socket_in(namespace: &str, address: &str) -> UdpSocket {
     thread::scope(|scope| {
         let made = scope.spawn(|| {
             world::enter(namespace);

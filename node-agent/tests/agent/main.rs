@@ -9,9 +9,15 @@
 
 mod far_node;
 mod gateways;
+mod near_node;
+mod nodes;
 mod plaintext;
 mod probes;
+mod quantum;
+mod relay;
 mod rotation;
+mod routes;
+mod spread;
 mod store;
 mod traffic;
 mod world;

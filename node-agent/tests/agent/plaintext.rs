@@ -285,8 +285,11 @@ fn with_options(destination: Ipv4Addr) -> Vec<u8> {
     packet
 }
 
-/// Sees every frame that arrives at a far end.
+/// Sees every frame of a wire that arrives at a far end. What comes out of a tunnel there is none.
 pub(crate) struct Capture(OwnedFd);
+
+/// Where a tunnel's packets have the beginning of their source, which is 10.
+const ETHERTYPE_IPV4: [u8; 2] = [8, 0];
 
 /// Frames by what is in them.
 #[derive(Default)]
@@ -297,10 +300,13 @@ pub(crate) struct Seen {
 
 impl Capture {
     pub(crate) fn start(world: &World) -> Self {
-        let far = world.far();
+        Self::start_in(&world.far())
+    }
+
+    pub(crate) fn start_in(namespace: &str) -> Self {
         thread::scope(|scope| {
             let opened = scope.spawn(|| {
-                world::enter(&far);
+                world::enter(namespace);
                 // Every protocol, in network byte order.
                 let all = u32::from(3_u16.to_be());
                 let all = Some(Protocol::from_raw(RawProtocol::new(all).unwrap()));
@@ -318,8 +324,11 @@ impl Capture {
         loop {
             match recv(&self.0, &mut frame, RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    let has =
-                        |text: &[u8]| frame[..length].windows(MARKER.len()).any(|it| it == text);
+                    let frame = &frame[..length];
+                    let is_of_wire = frame.get(12..14) == Some(&ETHERTYPE_IPV4);
+                    let has = |text: &[u8]| {
+                        is_of_wire && frame.windows(MARKER.len()).any(|it| it == text)
+                    };
                     seen.marked += usize::from(has(MARKER));
                     seen.last += usize::from(has(LAST));
                 }

@@ -49,9 +49,11 @@ fn listens_inside_the_tunnel_only(world: &World) {
         command.args(["-Huln", "sport", "=", ":4240"]).output()
     });
     let sockets = String::from_utf8(output.unwrap().stdout).unwrap();
-    let bound = format!("10.1.1.1%{}:4240", world.interface());
-    assert_eq!(sockets.lines().count(), 1, "{sockets}");
-    assert!(sockets.contains(&bound), "{sockets}");
+    for address in ["10.1.1.1", "[fd00:10:1:1::1]"] {
+        let bound = format!("{address}%{}:4240", world.interface());
+        assert!(sockets.contains(&bound), "{sockets}");
+    }
+    assert_eq!(sockets.lines().count(), 2, "{sockets}");
 }
 
 fn tells_its_cluster(world: &World) {
@@ -129,7 +131,7 @@ fn serves(world: &World, backend: &str) -> bool {
     programmed.any(|it| it.split(']').next().unwrap().contains(backend))
 }
 
-fn loss_per_mille(status: &str) -> Option<u16> {
+pub(crate) fn loss_per_mille(status: &str) -> Option<u16> {
     let (_, rest) = status.split_once(r#""lossPerMille":"#)?;
     rest.split(',').next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The cluster's store, served on the namespace's loopback.
+//! The cluster's store, served in the namespace.
 
 use std::thread::{self, JoinHandle};
 
@@ -103,7 +103,7 @@ impl Drop for StoreThread {
 }
 
 async fn serve(mut requests: mpsc::Receiver<Request>) {
-    let options = Options::new("127.0.0.1:2379".parse().unwrap(), "test");
+    let options = Options::new("0.0.0.0:2379".parse().unwrap(), "test");
     let server = Server::bind(options).await.unwrap();
     let store = Store::Local(server.local());
     let link = Link::default();

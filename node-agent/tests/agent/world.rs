@@ -1,8 +1,6 @@
 //! The ground that the agent stands on, made for one test and taken away on every path.
 
-use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio, id};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 use wireguard::uapi::{Interface, SOCKET_DIRECTORY, Setting, Update};
 use wireguard::{PrivateKey, PublicKey};
@@ -18,11 +15,19 @@ use wireguard::{PrivateKey, PublicKey};
 use crate::store::StoreThread;
 
 mod device;
+mod far_agent;
 mod ground;
+mod machine;
+mod namespace;
 
 pub(crate) use device::{FarDevice, serve_device, spawn_device};
 
-use ground::{Ground, run};
+pub(crate) use far_agent::FarAgent;
+pub(crate) use ground::{cgroup2_root, run};
+pub(crate) use machine::Machine;
+pub(crate) use namespace::{enter, exchange, inside};
+
+use ground::Ground;
 
 /// Far beyond what anything here takes, which is at most a change of keys with its 30 s of overlap: a
 /// hang, not a measurement.
@@ -51,7 +56,7 @@ impl World {
             rustix::process::geteuid().is_root(),
             "this test makes namespaces and loads eBPF programs: run it as root"
         );
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let ground = Ground::new();
         let directory = TempDir::with_prefix("cw-agent").unwrap();
         let config = "endpoints: ['http://127.0.0.1:2379']\n";
@@ -88,14 +93,7 @@ impl World {
 
     /// Runs `work` on a thread in the namespace.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = self.namespace();
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                enter(namespace);
-                work()
-            });
-            thread.join().unwrap()
-        })
+        inside(self.namespace(), work)
     }
 
     /// Starts the agent, and returns once it is ready.
@@ -179,6 +177,19 @@ impl World {
         self.device = Some(spawn_device(self.namespace(), &self.interface));
         let interface = Interface::open(&self.interface);
         self.wait_until("the device answers", || interface.get().is_ok());
+    }
+
+    /// Starts a device of another make, which knows its key and one peer for each prefix.
+    pub(crate) fn start_plain_device(&mut self) {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace()))
+            .args(["wireguard-go", "-f", &self.interface])
+            .stdout(Stdio::null());
+        self.device = Some(command.spawn().unwrap());
+        let interface = Interface::open(&self.interface);
+        self.wait_until("the device answers", || interface.get().is_ok());
+        self.give_key();
     }
 
     /// A device at the far end of the first underlay, with an address on each side of it; the inner one
@@ -291,15 +302,7 @@ impl World {
     }
 
     fn exchange(&self, method: &str, path: &str) -> Option<String> {
-        self.inside(|| {
-            let mut connection = TcpStream::connect("127.0.0.1:9962").ok()?;
-            connection.set_read_timeout(Some(HANG)).ok()?;
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: agent\r\n\r\n");
-            connection.write_all(request.as_bytes()).ok()?;
-            let mut answer = String::new();
-            connection.read_to_string(&mut answer).ok()?;
-            Some(answer.split_once("\r\n\r\n")?.1.to_owned())
-        })
+        exchange(self.namespace(), method, path)
     }
 
     /// How many packets were dropped for `reason`, as the agent's metrics say it.
@@ -319,13 +322,8 @@ impl World {
 
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        for _ in 0..HANG.as_millis() / PAUSE.as_millis() {
-            if condition() {
-                return;
-            }
-            thread::sleep(PAUSE);
-        }
-        panic!(
+        assert!(
+            comes_true(condition),
             "in vain: {what}; the agent says {:?}",
             self.try_admin("/v1/status")
         );
@@ -346,6 +344,22 @@ impl Drop for World {
     }
 }
 
+/// Whether a condition holds before it is clear that it never will.
+pub(crate) fn comes_true(condition: impl Fn() -> bool) -> bool {
+    for _ in 0..HANG.as_millis() / PAUSE.as_millis() {
+        if condition() {
+            return true;
+        }
+        thread::sleep(PAUSE);
+    }
+    false
+}
+
+/// Keeps every other test that starts agents away.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The peer of a device whose tunnel takes what goes to `prefix`.
 pub(crate) fn carrier(interface: &Interface, prefix: &str) -> Option<PublicKey> {
     let prefix = prefix.parse().unwrap();
@@ -353,14 +367,4 @@ pub(crate) fn carrier(interface: &Interface, prefix: &str) -> Option<PublicKey> 
     let mut peers = state.peers.iter();
     let carrier = peers.find(|(_, it)| it.allowed_ips.contains(&prefix));
     carrier.map(|(key, _)| *key)
-}
-
-/// Moves the calling thread into a network namespace.
-pub(crate) fn enter(namespace: &str) {
-    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-    move_into_link_name_space(
-        std::os::fd::AsFd::as_fd(&file),
-        Some(LinkNameSpaceType::Network),
-    )
-    .unwrap();
 }

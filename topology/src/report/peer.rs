@@ -229,3 +229,26 @@ pub struct Keys {
     pub count: usize,
     pub first: Vec<String>,
 }
+
+/// Whether a tunnel's handshakes have a secret that later computers cannot work out of what was said.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PostQuantum {
+    Established,
+    /// Nobody asked for it.
+    Off,
+    Pending,
+    /// The other end does not speak of it, or a device of either takes no alternate secret.
+    Unsupported,
+}
+
+impl PostQuantum {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Off => "off",
+            Self::Pending => "pending",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}

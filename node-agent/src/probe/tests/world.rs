@@ -1,7 +1,7 @@
 //! Two nodes that probe each other under simulated time.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use topology::health::Health;
@@ -12,18 +12,26 @@ use super::super::{INTERVAL, Moment, Peer, Prober, Transmit};
 
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
-pub(super) const ADDRESSES: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(10, 1, 1, 1), Ipv4Addr::new(10, 2, 1, 1)];
+pub(super) const ADDRESSES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)),
+    IpAddr::V4(Ipv4Addr::new(10, 2, 1, 1)),
+];
+const ADDRESSES_V6: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
+];
 
 /// Two nodes that probe each other, and what is between them.
 pub(super) struct World {
     started: Instant,
+    addresses: [IpAddr; 2],
     pub(super) now: Moment,
     pub(super) probers: [Prober; 2],
     pub(super) link: Link,
     /// Datagrams on their way, by when they arrive: to whom, and what.
     wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     pub(super) has_session: bool,
+    pub(super) is_ready: [bool; 2],
     /// B has no agent.
     pub(super) away: Option<Refuses>,
     chance: u64,
@@ -43,11 +51,20 @@ pub(super) struct Link {
 }
 
 impl World {
+    pub(super) fn new() -> Self {
+        Self::at(ADDRESSES)
+    }
+
+    /// The same where there is no IPv4.
+    pub(super) fn with_ipv6_only() -> Self {
+        Self::at(ADDRESSES_V6)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a test needs some instant to start from"
     )]
-    pub(super) fn new() -> Self {
+    fn at(addresses: [IpAddr; 2]) -> Self {
         let started = Instant::now();
         let now = Moment {
             instant: started,
@@ -55,6 +72,7 @@ impl World {
         };
         let mut world = Self {
             started,
+            addresses,
             now,
             probers: [prober(A, now), prober(B, now)],
             link: Link {
@@ -67,6 +85,7 @@ impl World {
             },
             wire: BTreeMap::new(),
             has_session: true,
+            is_ready: [false; 2],
             away: None,
             chance: 0x2545_f491_4f6c_dd1d,
             sent: 0,
@@ -77,7 +96,11 @@ impl World {
 
     pub(super) fn retarget(&mut self) {
         for (side, other) in [(A, B), (B, A)] {
-            let peers = [(ADDRESSES[other], world_peer(other, self.has_session))].into();
+            let peer = Peer {
+                is_told_ready: self.is_ready[side],
+                ..world_peer(other, self.has_session)
+            };
+            let peers = [(self.addresses[other], peer)].into();
             self.probers[side].retarget(&peers, 1_420, self.now);
         }
     }
@@ -148,11 +171,11 @@ impl World {
             && let Some(Refuses(refuses)) = self.away
         {
             if refuses {
-                self.probers[A].handle_refusal(ADDRESSES[B], self.now);
+                self.probers[A].handle_refusal(self.addresses[B], self.now);
             }
             return;
         }
-        let from = ADDRESSES[1 - to];
+        let from = self.addresses[1 - to];
         let answer = self.probers[to].handle_datagram(from, datagram, self.now);
         if let Some(answer) = answer {
             assert_eq!(usize::from(answer.message.size), datagram.len());
@@ -162,10 +185,11 @@ impl World {
 
     fn send(&mut self, from: usize, transmit: Transmit) {
         let to = 1 - from;
-        assert_eq!(transmit.to, ADDRESSES[to]);
+        assert_eq!(transmit.to, self.addresses[to]);
         let mut datagram = Vec::new();
         transmit.message.write(&mut datagram);
-        let too_large = self.link.mtu_bytes < datagram.len() + 28;
+        let headers_bytes = if transmit.to.is_ipv4() { 28 } else { 48 };
+        let too_large = self.link.mtu_bytes < datagram.len() + headers_bytes;
         if self.link.cut || too_large || self.draw(100) < self.link.loss_per_cent {
             return;
         }
@@ -199,6 +223,7 @@ pub(super) fn world_peer(side: usize, has_session: bool) -> Peer {
         cluster: cluster.parse().unwrap(),
         node: node.parse().unwrap(),
         has_session,
+        is_told_ready: false,
     }
 }
 

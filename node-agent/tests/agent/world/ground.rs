@@ -136,7 +136,7 @@ fn join(cgroup: &Path) {
     fs::write(cgroup.join("cgroup.procs"), id().to_string()).unwrap();
 }
 
-fn cgroup2_root() -> PathBuf {
+pub(crate) fn cgroup2_root() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut lines = mounts.lines().map(|it| it.split(' ').collect::<Vec<_>>());
     let line = lines
@@ -145,7 +145,7 @@ fn cgroup2_root() -> PathBuf {
     line[1].into()
 }
 
-pub(super) fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(
         output.status.success(),
