@@ -28,7 +28,10 @@ impl Plane<'_> {
             let relay = relays.iter().find(|(it, _)| self.may_relay(it, remote));
             first = relay.map_or(direct, |(_, key)| *key);
             let relay = relay.map(|(it, _)| place(it));
-            desired.detours.insert(place(remote), relay);
+            // Who answers again and never had another way is not held back by anything.
+            if relay.is_some() || !self.is_up(remote) {
+                desired.detours.insert(place(remote), relay);
+            }
         }
         // Nobody has to know what the other end decides.
         let all = relays.iter().map(|(_, key)| *key).chain([direct]);

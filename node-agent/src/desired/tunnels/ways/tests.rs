@@ -197,6 +197,12 @@ fn says_once_for_each_cluster_that_nothing_leads_there() {
     let expected = "nothing comes back from us/node-3, nor from 1 other node of the cluster, and there is no relay to go through";
     assert_eq!(problems, [expected]);
     assert!(world.desired[&(0, 3)].problems.is_empty());
+
+    let mended = World {
+        is_mended: true,
+        ..world
+    };
+    assert!(mended.derived().desired[&(0, 4)].problems.is_empty());
 }
 
 fn named((cluster, node): &(ClusterName, NodeName)) -> String {
@@ -226,6 +232,8 @@ struct World {
     /// Nodes of the first cluster, each with one of the second that it does not reach, and that does
     /// not reach it.
     cut: BTreeSet<(u8, u8)>,
+    /// Probes find again what was cut, which has not been trusted for long enough.
+    is_mended: bool,
     /// A node of the first cluster that says that it reaches nobody in the second.
     deaf: Option<u8>,
     desired: BTreeMap<Place, Desired>,
@@ -258,9 +266,12 @@ impl World {
                 .map(|it| (0, it.0))
                 .collect(),
         };
-        let lost = cut.union(&self.down);
-        let health: BTreeMap<PublicKey, Health> =
-            lost.map(|it| (key(*it), Health::Unhealthy)).collect();
+        let missed = cut.iter().filter(|_| !self.is_mended);
+        let lost: BTreeSet<&Place> = missed.chain(&self.down).collect();
+        let health: BTreeMap<PublicKey, Health> = lost
+            .into_iter()
+            .map(|it| (key(*it), Health::Unhealthy))
+            .collect();
         let cut_off = cut.iter().map(|(cluster, number)| {
             let node = format!("node-{number}");
             (CLUSTERS[*cluster].parse().unwrap(), node.parse().unwrap())
