@@ -142,6 +142,19 @@ impl World {
         self.carry(datagrams);
     }
 
+    /// Lets the first two ends send each other a packet every tenth of a second, and returns how many
+    /// each has sent.
+    pub(crate) fn converse(&mut self, milliseconds: u64) -> usize {
+        let mut sent = 0;
+        for _ in 0..milliseconds / 100 {
+            self.send(0, 1);
+            self.send(1, 0);
+            self.pass(100);
+            sent += 1;
+        }
+        sent
+    }
+
     /// The datagrams that a packet becomes.
     pub(crate) fn seal(&mut self, from: usize, packet: &[u8]) -> Vec<Datagram> {
         let now = self.now_of(from);

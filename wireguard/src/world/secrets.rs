@@ -162,12 +162,7 @@ impl Talk {
     }
 
     fn go_on(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds / 100 {
-            self.world.send(0, 1);
-            self.world.send(1, 0);
-            self.sent += 1;
-            self.world.pass(100);
-        }
+        self.sent += self.world.converse(milliseconds);
     }
 
     fn check(&self) {
