@@ -20,4 +20,5 @@ pub mod plan;
 pub mod probe;
 pub mod serve;
 mod text;
+pub mod wire;
 pub mod zone;
