@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod plan;
 pub mod probe;
 pub mod serve;
+pub mod store;
 mod text;
 pub mod wire;
 pub mod zone;

@@ -163,6 +163,7 @@ fn put(
     reply.record(section, &wire(owner), (kind, ttl), &data)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other is made here")]
 fn uncompressed(data: &RData) -> Vec<u8> {
     match data {
         RData::NS(it) => wire(&it.0),
@@ -177,10 +178,10 @@ fn uncompressed(data: &RData) -> Vec<u8> {
 }
 
 fn query(question: &[u8]) -> Query<'_> {
-    match read(question) {
-        Received::Query(query) => query,
-        other => panic!("{other:?}"),
-    }
+    let Received::Query(query) = read(question) else {
+        panic!("no query: {question:?}");
+    };
+    query
 }
 
 fn question(text: &str, kind: u16) -> Vec<u8> {
