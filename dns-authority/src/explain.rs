@@ -2,20 +2,21 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RecordType};
 use topology::health::Health;
 use topology::report::{DnsCandidate, DnsExplanation};
 
-use crate::answer::{Answer, Client, Step, World, answer};
+use crate::answer::{Client, Owner, Row, Step, World, answer};
 use crate::geo::Description;
 use crate::plan::{Basis, Candidate, Choice, Dependency, Plan, Scene, Selector, distance};
+use crate::wire::name::{Folded, Shown};
+use crate::wire::{code, kind};
+use crate::zone::ShownData;
 
 /// What a client at `from` is answered for records of type `kind` at `name`, and why.
 pub fn explain(
     world: &World,
-    name: &Name,
-    kind: RecordType,
+    name: &Folded,
+    kind: u16,
     from: IpAddr,
     entropy: u64,
 ) -> DnsExplanation {
@@ -31,20 +32,16 @@ pub fn explain(
         entropy,
     };
     let place = world.atlas.describe(from);
-    let reasons: Vec<String> = answer.steps.iter().map(sentence).collect();
+    let reasons: Vec<String> = answer.steps.iter().map(|it| sentence(it, name)).collect();
 
     DnsExplanation {
-        name: name.to_string(),
-        record_type: kind.to_string(),
-        response_code: code(&answer),
+        name: Shown(name.octets()).to_string(),
+        record_type: kind::Shown(kind).to_string(),
+        response_code: code::Shown(answer.code).to_string(),
         client: from,
         client_location: place.location,
         client_found_by: found_by(&place),
-        answers: answer
-            .answers
-            .iter()
-            .map(|it| it.data.to_string())
-            .collect(),
+        answers: answer.answers.iter().flat_map(shown_data).collect(),
         reason: reasons.join("; "),
         candidates: answer
             .steps
@@ -54,19 +51,11 @@ pub fn explain(
     }
 }
 
-/// The response code as `dig` writes it.
-fn code(answer: &Answer<'_>) -> String {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the other codes need no name of ours"
-    )]
-    match answer.code {
-        ResponseCode::NoError => "NOERROR".to_owned(),
-        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        other => other.to_string(),
-    }
+/// The data of each record, as people read it.
+fn shown_data(row: &Row<'_>) -> Vec<String> {
+    let mut shown = Vec::new();
+    row.each(|data| shown.push(ShownData(row.kind, data).to_string()));
+    shown
 }
 
 /// `override 10.1.0.0/16 (Frankfurt, DE, EU)`
@@ -85,16 +74,20 @@ fn found_by(place: &Description) -> String {
     }
 }
 
-fn sentence(step: &Step<'_>) -> String {
+fn sentence(step: &Step<'_>, asked: &Folded) -> String {
+    let shown = |owner: &Owner<'_>| Shown(owner.name(asked)).to_string();
     match step {
-        Step::Alias(target) => format!("it is an alias of {target}"),
+        Step::Alias(target) => format!("it is an alias of {}", shown(target)),
         Step::Chosen { plan, choice } => chosen(plan, choice),
-        Step::Delegated(cut) => format!("{cut} is delegated to other servers"),
+        Step::Delegated(cut) => format!("{} is delegated to other servers", Shown(cut)),
         Step::NoData => "the name has no records of this type".to_owned(),
         Step::NoName => "the name does not exist".to_owned(),
         Step::NoZone => "no zone that is served holds the name".to_owned(),
+        Step::Redirected(from) => format!("all below {} is below another name", Shown(from)),
         Step::Static => "the zone says so".to_owned(),
-        Step::Wildcard(wildcard) => format!("the wildcard {wildcard} stands in for the name"),
+        Step::Wildcard(wildcard) => {
+            format!("the wildcard {} stands in for the name", Shown(wildcard))
+        }
     }
 }
 
@@ -205,7 +198,6 @@ fn because(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
@@ -273,17 +265,17 @@ shop LUA A (\"ifportup(80, {'192.0.2.11', '198.51.100.11', '203.0.113.11'}, \"
             atlas: &atlas,
             checks: Checks::default(),
         };
-        let zone = zone(&"example.".parse().unwrap(), ZONE, &mut compiler).unwrap();
+        let mut zones = Zones::default();
+        zones.insert(Arc::new(
+            zone(&Folded::parse("example.").unwrap(), ZONE, &mut compiler).unwrap(),
+        ));
         let world = World {
-            zones: Arc::new(Zones(BTreeMap::from([(
-                zone.origin.clone(),
-                Arc::new(zone),
-            )]))),
+            zones: Arc::new(zones),
             atlas,
             health: Arc::new([Health::Unhealthy, Health::Healthy, Health::Unknown]),
         };
-        let name = format!("{label}.example.").parse().unwrap();
-        let found = explain(&world, &name, RecordType::A, from.parse().unwrap(), 0);
+        let name = Folded::parse(&format!("{label}.example.")).unwrap();
+        let found = explain(&world, &name, kind::A, from.parse().unwrap(), 0);
 
         let mut printed = format!(
             "{}; {}; {}\n",

@@ -1,6 +1,5 @@
 //! Reads what the command line names: zones, places, and what an earlier life knew.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use hickory_proto::rr::Name;
 
 use crate::check::Checks;
 use crate::check::memory::Memory;
 use crate::config::{Config, ZoneSource};
 use crate::geo::{Atlas, Database, Overrides};
 use crate::plan::Compiler;
-use crate::zone::{Zone, zone};
+use crate::zone::{Zones, zone};
 
 /// The zone files, each with the last text of it that made sense.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ struct File {
 /// All zones, compiled together so that they share checks.
 #[derive(Debug)]
 pub struct Loaded {
-    pub zones: BTreeMap<Name, Arc<Zone>>,
+    pub zones: Zones,
     pub checks: Checks,
 }
 
@@ -47,9 +45,9 @@ impl Library {
         for source in sources {
             if files
                 .iter()
-                .any(|it: &File| it.source.origin == source.origin)
+                .any(|it: &File| it.source.origin.octets() == source.origin.octets())
             {
-                bail!("zone {} is given twice; remove one --zone", source.origin);
+                bail!("zone {:?} is given twice; remove one --zone", source.origin);
             }
             let stamp = stamp(&source.file);
             let text = read(source, atlas).map_err(|it| anyhow!(it))?;
@@ -96,8 +94,11 @@ impl Library {
     }
 
     /// The path of the zone's file.
-    pub fn file_of(&self, origin: &Name) -> Option<&Path> {
-        let file = self.files.iter().find(|it| it.source.origin == *origin)?;
+    pub fn file_of(&self, origin: &[u8]) -> Option<&Path> {
+        let file = self
+            .files
+            .iter()
+            .find(|it| it.source.origin.octets() == origin)?;
         Some(&file.source.file)
     }
 
@@ -106,11 +107,11 @@ impl Library {
             atlas,
             checks: Checks::default(),
         };
-        let mut zones = BTreeMap::new();
+        let mut zones = Zones::default();
         for File { source, text, .. } in &self.files {
             let zone = zone(&source.origin, text, &mut compiler)
                 .with_context(|| source.file.display().to_string())?;
-            zones.insert(source.origin.clone(), Arc::new(zone));
+            zones.insert(Arc::new(zone));
         }
         Ok(Loaded {
             zones,
@@ -123,7 +124,7 @@ impl Library {
 fn read(source: &ZoneSource, atlas: &Atlas) -> Result<String, String> {
     let path = source.file.display();
     let text = fs::read_to_string(&source.file)
-        .map_err(|it| format!("cannot read zone {} from {path}: {it}", source.origin))?;
+        .map_err(|it| format!("cannot read zone {:?} from {path}: {it}", source.origin))?;
     let mut scratch = Compiler {
         atlas,
         checks: Checks::default(),

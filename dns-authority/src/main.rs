@@ -8,7 +8,7 @@ use dns_authority::config::Config;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let options = config.daemon_options();
+    let options = config.daemon.clone();
     daemon::run("dns-authority", &options, async |process| {
         authority::run(config, process).await
     })

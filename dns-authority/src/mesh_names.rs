@@ -3,18 +3,18 @@
 //! `<service>.<namespace>.svc.clusterset.local` has the own cluster's ClusterIPs, and
 //! `_<port>._<protocol>.` before it a SRV record for each named port.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, SRV};
-use hickory_proto::rr::{Name, RData, RecordType};
 use topology::id::ServiceName;
 use topology::service::{LocalService, Protocol};
 
-use crate::zone::{Node, RecordSet, Zone};
+use crate::store::{Builder, Value};
+use crate::wire::kind;
+use crate::wire::name::{Folded, parse};
+use crate::zone::Zone;
 
-/// Where the names of the mesh's services are (the Multi-Cluster Services API's domain).
-pub const ORIGIN: &str = "clusterset.local.";
+/// Where the names of the mesh's services are (the Multi-Cluster Services API's domain), as it travels.
+pub const ORIGIN: &[u8] = b"\x0aclusterset\x05local\x00";
 
 /// In seconds. Services move rarely, and their ClusterIPs almost never.
 const TTL: u32 = 5;
@@ -24,85 +24,56 @@ pub fn zone<'a>(
     services: impl IntoIterator<Item = (&'a ServiceName, &'a LocalService)>,
     serial: u32,
 ) -> Zone {
-    let origin = Name::from_ascii(ORIGIN).expect("the origin is a name");
-    let mut nodes = BTreeMap::new();
+    let mut builder = Builder::new(ORIGIN);
+    let server = parse("ns.dns", ORIGIN).expect("the origin is short");
+    let mailbox = parse("hostmaster", ORIGIN).expect("the origin is short");
+    let numbers = [serial, 7200, 1800, 86_400, TTL].map(u32::to_be_bytes);
+    let soa = [&server, &mailbox, numbers.as_flattened()].concat();
+    builder.push(0, ORIGIN, kind::SOA, TTL, Value::Data(&soa));
+    builder.push(0, ORIGIN, kind::NS, TTL, Value::Data(&server));
     for (name, service) in services.into_iter().filter(|(_, it)| it.global) {
-        add(&mut nodes, &origin, name, service);
+        add(&mut builder, name, service);
     }
-
-    let server = prepend(&origin, &["ns", "dns"]).expect("the origin is short");
-    let mailbox = prepend(&origin, &["hostmaster"]).expect("the origin is short");
-    let minimum = TTL;
-    let soa = SOA::new(server.clone(), mailbox, serial, 7200, 1800, 86_400, minimum);
-    let apex: &mut Node = nodes.entry(origin.clone()).or_default();
-    apex.push(set(RecordType::SOA, vec![RData::SOA(soa.clone())]));
-    apex.push(set(RecordType::NS, vec![RData::NS(NS(server))]));
-    Zone::new(origin, (soa, TTL), nodes)
+    let origin = Folded::read(ORIGIN).expect("the origin is a name");
+    let store = builder.finish().expect("no record contradicts another");
+    Zone::new(origin, store, Vec::new()).expect("it has an SOA")
 }
 
 /// Adds the names of one service; one whose name fits no domain name has none.
-fn add(
-    nodes: &mut BTreeMap<Name, Node>,
-    origin: &Name,
-    name: &ServiceName,
-    service: &LocalService,
-) {
-    let labels = [name.name(), name.namespace(), "svc"];
-    let Some(host) = prepend(origin, &labels) else {
+fn add(builder: &mut Builder, name: &ServiceName, service: &LocalService) {
+    let host = format!("{}.{}.svc", name.name(), name.namespace());
+    let Ok(host) = parse(&host, ORIGIN) else {
         return;
     };
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for address in &service.frontends {
         match address {
-            IpAddr::V4(it) => v4.push(RData::A(A(*it))),
-            IpAddr::V6(it) => v6.push(RData::AAAA(AAAA(*it))),
+            IpAddr::V4(it) => builder.push(0, &host, kind::A, TTL, Value::Data(&it.octets())),
+            IpAddr::V6(it) => builder.push(0, &host, kind::AAAA, TTL, Value::Data(&it.octets())),
         }
     }
-    for (kind, data) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
-        if !data.is_empty() {
-            nodes.entry(host.clone()).or_default().push(set(kind, data));
-        }
-    }
-
-    for (port_name, port) in &service.ports {
+    for (port_name, port) in service.ports.iter().filter(|(name, _)| !name.is_empty()) {
         let protocol = match port.protocol {
-            Protocol::Sctp => "_sctp",
-            Protocol::Tcp => "_tcp",
-            Protocol::Udp => "_udp",
+            Protocol::Sctp => "sctp",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
         };
-        let owner = prepend(&host, &[&format!("_{port_name}"), protocol]);
-        if let Some(owner) = owner.filter(|_| !port_name.is_empty()) {
-            let data = RData::SRV(SRV::new(0, 0, port.port, host.clone()));
-            nodes
-                .entry(owner)
-                .or_default()
-                .push(set(RecordType::SRV, vec![data]));
+        if let Ok(owner) = parse(&format!("_{port_name}._{protocol}"), &host) {
+            let numbers = [0, 0, port.port].map(u16::to_be_bytes);
+            let data = [numbers.as_flattened(), &host].concat();
+            builder.push(0, &owner, kind::SRV, TTL, Value::Data(&data));
         }
     }
-}
-
-fn set(kind: RecordType, fixed: Vec<RData>) -> RecordSet {
-    RecordSet {
-        kind,
-        ttl: TTL,
-        fixed,
-        plans: Vec::new(),
-    }
-}
-
-/// `labels` in front of `name`, unless that is no domain name any more.
-fn prepend(name: &Name, labels: &[&str]) -> Option<Name> {
-    labels.iter().rev().try_fold(name.clone(), |name, label| {
-        name.prepend_label(label.as_bytes()).ok()
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use topology::service::{Affinity, L4Port};
 
     use super::*;
-    use crate::zone::Found;
+    use crate::store::Found;
+    use crate::zone::ShownData;
 
     #[test]
     fn names_global_services_and_their_ports() {
@@ -115,37 +86,42 @@ mod tests {
         check(
             &zone,
             "shop.shop.svc.clusterset.local.",
-            RecordType::A,
+            kind::A,
             "10.111.0.10",
         );
         check(
             &zone,
             "_http._tcp.shop.shop.svc.clusterset.local.",
-            RecordType::SRV,
+            kind::SRV,
             "0 0 80 shop.shop.svc.clusterset.local.",
         );
         check(
             &zone,
             "private.shop.svc.clusterset.local.",
-            RecordType::A,
+            kind::A,
             "absent",
         );
-        check(&zone, "shop.svc.clusterset.local.", RecordType::A, "empty");
+        check(&zone, "shop.svc.clusterset.local.", kind::A, "empty");
         check(
             &zone,
             "clusterset.local.",
-            RecordType::NS,
+            kind::NS,
             "ns.dns.clusterset.local.",
         );
     }
 
     #[track_caller]
-    fn check(zone: &Zone, name: &str, kind: RecordType, expected: &str) {
-        let found = match zone.find(&Name::from_ascii(name).unwrap()) {
-            Found::Absent => "absent".to_owned(),
-            Found::Empty => "empty".to_owned(),
-            Found::Node(node) => node.set(kind).unwrap().fixed[0].to_string(),
-            Found::Delegated(..) | Found::Wildcard(..) => panic!("there are none"),
+    fn check(zone: &Zone, name: &str, kind: u16, expected: &str) {
+        let name = Folded::parse(name).unwrap();
+        let found = match zone.find(&name) {
+            Found::Absent(_) => "absent".to_owned(),
+            Found::Exact(node) => node.set(kind).map_or_else(
+                || "empty".to_owned(),
+                |it| ShownData(kind, it.data().next().unwrap()).to_string(),
+            ),
+            Found::Delegated(_) | Found::Redirected(_) | Found::Wildcard(_) => {
+                panic!("there are none")
+            }
         };
         assert_eq!(found, expected);
     }

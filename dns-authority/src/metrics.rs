@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +12,7 @@ use topology::health::Health;
 
 use crate::check::Check;
 use crate::message::{Handled, Transport};
+use crate::wire::{code, kind};
 
 /// All metrics of the authority. Clones count into the same numbers.
 #[derive(Clone, Debug)]
@@ -185,35 +184,31 @@ impl Queries {
     }
 }
 
-fn type_index(kind: Option<RecordType>) -> usize {
+fn type_index(kind: Option<u16>) -> usize {
     match kind {
-        Some(RecordType::A) => 0,
-        Some(RecordType::AAAA) => 1,
-        Some(RecordType::ANY) => 2,
-        Some(RecordType::CAA) => 3,
-        Some(RecordType::CNAME) => 4,
-        Some(RecordType::HTTPS) => 5,
-        Some(RecordType::MX) => 6,
-        Some(RecordType::NS) => 7,
-        Some(RecordType::PTR) => 8,
-        Some(RecordType::SOA) => 9,
-        Some(RecordType::SRV) => 10,
+        Some(kind::A) => 0,
+        Some(kind::AAAA) => 1,
+        Some(kind::ANY) => 2,
+        Some(kind::CAA) => 3,
+        Some(kind::CNAME) => 4,
+        Some(kind::HTTPS) => 5,
+        Some(kind::MX) => 6,
+        Some(kind::NS) => 7,
+        Some(kind::PTR) => 8,
+        Some(kind::SOA) => 9,
+        Some(kind::SRV) => 10,
         _ => TYPES.len() - 1,
     }
 }
 
-fn code_index(code: ResponseCode) -> usize {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all other codes share one counter"
-    )]
+fn code_index(code: u16) -> usize {
     match code {
-        ResponseCode::NoError => 0,
-        ResponseCode::NXDomain => 1,
-        ResponseCode::Refused => 2,
-        ResponseCode::ServFail => 3,
-        ResponseCode::FormErr => 4,
-        ResponseCode::NotImp => 5,
+        code::NO_ERROR => 0,
+        code::NO_NAME => 1,
+        code::REFUSED => 2,
+        code::SERVER_FAILURE => 3,
+        code::FORMAT_ERROR => 4,
+        code::NOT_IMPLEMENTED => 5,
         _ => CODES.len() - 1,
     }
 }

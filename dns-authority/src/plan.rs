@@ -9,11 +9,10 @@ mod options;
 
 pub(crate) use compile::{Compiler, Target, compile};
 pub(crate) use evaluate::distance;
-pub use evaluate::{Basis, Choice, Dependency, Scene, evaluate};
+pub use evaluate::{Basis, Choice, Dependency, Picked, Scene, evaluate};
 
 use std::fmt;
 
-use hickory_proto::rr::RData;
 use topology::geo::Location;
 
 use crate::check::CheckId;
@@ -37,7 +36,8 @@ pub struct Plan {
 pub struct Candidate {
     /// As it is written.
     pub text: String,
-    pub data: RData,
+    /// As it travels, names in full.
+    pub data: Box<[u8]>,
     /// Where the address is, if the value is one and anybody knows.
     pub location: Option<Location>,
     /// The candidate's share in weighted choices, relative to the others'.

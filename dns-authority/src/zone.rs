@@ -1,180 +1,135 @@
-//! A zone in memory: what is at each name, in the order of the DNS.
+//! A zone in memory.
 
+mod data;
 mod lex;
 mod parse;
-mod rdata;
+mod show;
 
+pub(crate) use data::data_from_text;
 pub(crate) use lex::Character;
 pub(crate) use parse::zone;
-pub(crate) use rdata::rdata_from_text;
+pub(crate) use show::Shown as ShownData;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use hickory_proto::rr::rdata::SOA;
-use hickory_proto::rr::{Name, RData, RecordType};
-
 use crate::plan::Plan;
+use crate::store::{Found, Node, Set, Store, Traits};
+use crate::wire::kind;
+use crate::wire::name::{Folded, Shown};
 
 /// A zone that was read completely and makes sense: it has one SOA, at its origin, and no name has
 /// a CNAME beside something else.
 #[derive(Clone, Debug)]
 pub struct Zone {
-    pub origin: Name,
-    pub soa: SOA,
-    pub soa_ttl: u32,
-    /// By owner, in canonical order (RFC 4034 section 6.1), which ignores case and puts every name
-    /// just before those below it.
-    nodes: BTreeMap<Name, Node>,
-    /// Whether parts of the zone are delegated, so that lookups have to look for it.
-    has_cuts: bool,
-}
-
-/// What a zone says of a name.
-#[derive(Clone, Copy, Debug)]
-pub enum Found<'a> {
-    /// The name does not exist.
-    Absent,
-    /// The name is at or below this one, which is delegated to other servers.
-    Delegated(&'a Name, &'a RecordSet),
-    /// The name exists, and has no records.
-    Empty,
-    Node(&'a Node),
-    /// The name does not exist, and this wildcard stands in for it (RFC 4592).
-    Wildcard(&'a Name, &'a Node),
-}
-
-/// Everything at one name.
-#[derive(Clone, Debug, Default)]
-pub struct Node {
-    /// At most one per type.
-    sets: Vec<RecordSet>,
-}
-
-/// The records of one type at one name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecordSet {
-    pub kind: RecordType,
-    /// In seconds; the least of all its records.
-    pub ttl: u32,
-    pub fixed: Vec<RData>,
-    /// What LUA records answer, beside the fixed ones.
-    pub plans: Vec<Plan>,
+    origin: Folded,
+    store: Store,
+    traits: Traits,
+    plans: Arc<[Plan]>,
+    negative_ttl: u32,
 }
 
 impl Zone {
-    pub(crate) fn new(
-        origin: Name,
-        (soa, soa_ttl): (SOA, u32),
-        nodes: BTreeMap<Name, Node>,
-    ) -> Self {
-        let is_cut =
-            |(name, node): (&Name, &Node)| *name != origin && node.set(RecordType::NS).is_some();
-        let has_cuts = nodes.iter().any(is_cut);
-        Self {
+    /// # Errors
+    ///
+    /// There is no SOA at the origin.
+    pub(crate) fn new(origin: Folded, store: Store, plans: Vec<Plan>) -> Result<Self, NoSoa> {
+        let soa = store.find(origin.octets()).and_then(|it| it.set(kind::SOA));
+        let soa = soa.and_then(|it| Some((it.data().next()?, it.ttl)));
+        let no_soa = || NoSoa(Shown(origin.octets()).to_string());
+        let (data, ttl) = soa.ok_or_else(no_soa)?;
+        Ok(Self {
+            negative_ttl: ttl.min(minimum(data)),
+            traits: store.traits(origin.length()),
             origin,
-            soa,
-            soa_ttl,
-            nodes,
-            has_cuts,
-        }
+            store,
+            plans: plans.into(),
+        })
     }
 
-    pub fn node(&self, name: &Name) -> Option<&Node> {
-        self.nodes.get(name)
+    pub fn origin(&self) -> &[u8] {
+        self.origin.octets()
     }
 
-    /// Looks `name` up, which belongs to the zone, as RFC 1034 section 4.3.2 and RFC 4592 say.
-    pub fn find(&self, name: &Name) -> Found<'_> {
-        if let Some((cut, servers)) = self.cut_above(name) {
-            return Found::Delegated(cut, servers);
-        }
-        if let Some(node) = self.nodes.get(name) {
-            return Found::Node(node);
-        }
-        if self.exists(name) {
-            return Found::Empty;
-        }
-
-        let mut encloser = name.base_name();
-        while encloser != self.origin && !self.exists(&encloser) {
-            encloser = encloser.base_name();
-        }
-        // A name so long that no wildcard fits before it has none.
-        let wildcard = encloser.prepend_label("*").ok();
-        let found = wildcard.and_then(|it| self.nodes.get_key_value(&it));
-        found.map_or(Found::Absent, |(name, node)| Found::Wildcard(name, node))
+    /// Looks up a name that belongs to the zone.
+    pub fn find(&self, name: &Folded) -> Found<'_> {
+        self.store.lookup(name, self.origin.labels(), self.traits)
     }
 
-    /// The delegation nearest to the origin that `name` is at or below.
-    fn cut_above(&self, name: &Name) -> Option<(&Name, &RecordSet)> {
-        if !self.has_cuts {
-            return None;
-        }
-        let mut found = None;
-        let mut ancestor = name.clone();
-        while ancestor != self.origin {
-            if let Some((cut, node)) = self.nodes.get_key_value(&ancestor)
-                && let Some(servers) = node.set(RecordType::NS)
-            {
-                found = Some((cut, servers));
-            }
-            ancestor = ancestor.base_name();
-        }
-        found
+    pub fn node(&self, name: &Folded) -> Option<Node<'_>> {
+        self.store.find(name.octets())
     }
 
-    /// Whether `name` exists: it has records, or a name below it has (RFC 8020).
-    fn exists(&self, name: &Name) -> bool {
-        let mut from = self.nodes.range((Bound::Included(name), Bound::Unbounded));
-        from.next().is_some_and(|(next, _)| name.zone_of(next))
+    /// The origin as the zone writes it, and its SOA.
+    pub fn soa(&self) -> (&[u8], Set<'_>) {
+        let node = self.node(&self.origin).expect("made with it");
+        (node.owner(), node.set(kind::SOA).expect("made with it"))
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
-        self.nodes.iter()
+    /// For how many seconds it may be believed that something is not there.
+    pub fn negative_ttl(&self) -> u32 {
+        self.negative_ttl
     }
 
-    /// How many records there are; a LUA record counts as one.
-    pub fn records_count(&self) -> usize {
-        let sets = self.nodes.values().flat_map(|it| &it.sets);
-        sets.map(|it| it.fixed.len() + it.plans.len()).sum()
+    /// Every name with what is at it, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.store.nodes()
+    }
+
+    /// How many names there are, those included that exist only through names below them.
+    pub fn names(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Each plan with the name that it answers for.
+    pub fn plans(&self) -> impl Iterator<Item = (&[u8], &Plan)> {
+        let nodes = self.nodes().filter(|_| !self.plans.is_empty());
+        nodes.flat_map(move |node| {
+            let numbers = node.sets().flat_map(|it| it.plans());
+            numbers.map(move |it| (node.owner(), self.plan(it)))
+        })
+    }
+
+    pub fn plan(&self, number: usize) -> &Plan {
+        &self.plans[number]
     }
 }
 
-impl Node {
-    pub fn set(&self, kind: RecordType) -> Option<&RecordSet> {
-        self.sets.iter().find(|it| it.kind == kind)
-    }
-
-    /// Adds a set whose type the node does not have yet.
-    pub(crate) fn push(&mut self, set: RecordSet) {
-        debug_assert!(self.set(set.kind).is_none(), "one set per type");
-        self.sets.push(set);
-    }
-
-    pub fn sets(&self) -> &[RecordSet] {
-        &self.sets
-    }
+/// The last of an SOA's numbers: for how many seconds absence may be believed (RFC 2308 section 4).
+fn minimum(soa: &[u8]) -> u32 {
+    soa.last_chunk().map_or(0, |it| u32::from_be_bytes(*it))
 }
 
-/// The zones that are served, by origin.
+/// A zone of this name begins with nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the zone has no SOA record at {0}")]
+pub struct NoSoa(String);
+
+/// The zones that are served, by origin in lower case.
 #[derive(Clone, Debug, Default)]
-pub struct Zones(pub BTreeMap<Name, Arc<Zone>>);
+pub struct Zones(pub BTreeMap<Box<[u8]>, Arc<Zone>>);
 
 impl Zones {
+    /// Adds a zone, or puts it in the place of the one with the same origin.
+    pub fn insert(&mut self, zone: Arc<Zone>) {
+        self.0.insert(zone.origin().into(), zone);
+    }
+
+    /// Adds a zone, unless there is one with the same origin.
+    pub fn add_missing(&mut self, zone: &Arc<Zone>) {
+        let zones = self.0.entry(zone.origin().into());
+        zones.or_insert_with(|| Arc::clone(zone));
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Zone>> {
+        self.0.values()
+    }
+
     /// The zone that `name` belongs to: the one with the longest origin.
-    pub fn find(&self, name: &Name) -> Option<&Zone> {
-        let mut origin = name.clone();
-        loop {
-            if let Some(zone) = self.0.get(&origin) {
-                return Some(zone);
-            }
-            if origin.is_root() {
-                return None;
-            }
-            origin = origin.base_name();
-        }
+    pub fn find(&self, name: &Folded) -> Option<&Zone> {
+        let suffixes = (0..=name.labels()).map(|it| name.suffix(it));
+        let mut zones = suffixes.filter_map(|it| self.0.get(it));
+        zones.next().map(|it| &**it)
     }
 }
 

@@ -1,9 +1,8 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::check::Checks;
 use crate::plan::Compiler;
-use crate::zone::zone;
+use crate::wire::name::Shown;
+use crate::zone::{ShownData, zone};
 
 #[test]
 fn answers_what_the_zone_says() {
@@ -75,7 +74,7 @@ fn leaves_an_alias_to_the_zone_that_holds_its_target() {
     let inner = "$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\nhost A 192.0.2.7\n";
     let (inner, _) = load_at("inner.example.", inner);
     let mut zones = (*world.zones).clone();
-    zones.0.insert(inner.origin.clone(), Arc::new(inner));
+    zones.insert(Arc::new(inner));
     world.zones = Arc::new(zones);
 
     assert_eq!(
@@ -93,9 +92,9 @@ fn lets_an_answer_of_nothing_be_kept_no_longer_than_an_address() {
     let lua = "shop 5 LUA A \"ifportup(80, {'192.0.2.11'}, {backupSelector='empty'})\"\n";
     let world = world(&format!("{ZONE}{lua}"), "U");
     let ttl = |name: &str| {
-        let name = Name::from_ascii(name).unwrap();
-        let found = answer(&world, &name, RecordType::A, client_at(CLIENT), 1);
-        assert!(found.answers.is_empty(), "{name}");
+        let name = Folded::parse(name).unwrap();
+        let found = answer(&world, &name, kind::A, client_at(CLIENT), 1);
+        assert!(found.answers.is_empty(), "{name:?}");
         found.authorities[0].ttl
     };
 
@@ -112,6 +111,66 @@ fn refers_to_the_servers_of_a_delegated_part() {
     check(
         "sub.example. NS",
         "NOERROR (no authority) | | sub.example. 300 NS ns.sub.example. | ns.sub.example. 300 A 192.0.2.53",
+    );
+}
+
+#[test]
+fn goes_where_a_dname_leads() {
+    let zone = format!("{ZONE}old DNAME new\nwww.new A 192.0.2.8\nfar DNAME new.test.\n");
+    let world = world(&zone, "");
+    let check = |question: &str, expected: &str| {
+        assert_eq!(ask(&world, question, CLIENT), expected);
+    };
+    check(
+        "www.old.example. A",
+        "NOERROR | old.example. 300 DNAME new.example.; www.old.example. 300 CNAME www.new.example.; www.new.example. 300 A 192.0.2.8",
+    );
+    check(
+        "www.old.example. CNAME",
+        "NOERROR | old.example. 300 DNAME new.example.; www.old.example. 300 CNAME www.new.example.",
+    );
+    check(
+        "a.b.far.example. A",
+        "NOERROR | far.example. 300 DNAME new.test.; a.b.far.example. 300 CNAME a.b.new.test.",
+    );
+    check(
+        "old.example. DNAME",
+        "NOERROR | old.example. 300 DNAME new.example.",
+    );
+    check("old.example. A", "NOERROR | | SOA");
+    check(
+        "x.old.example. A",
+        "NXDOMAIN | old.example. 300 DNAME new.example.; x.old.example. 300 CNAME x.new.example. | SOA",
+    );
+}
+
+#[test]
+fn says_that_a_name_becomes_too_long() {
+    let label = "l".repeat(60);
+    let long = format!("{label}.{label}.{label}");
+    let world = world(&format!("{ZONE}s DNAME {long}\n"), "");
+    let found = ask(&world, &format!("{label}.{label}.s.example. A"), CLIENT);
+    assert!(
+        found.starts_with("YXDOMAIN | s.example. 300 DNAME"),
+        "{found}"
+    );
+}
+
+#[test]
+fn remarks_what_an_answer_is_worth() {
+    let remark = |options: &str, health: &str| {
+        let record = format!("shop LUA A \"ifportup(80, {{'192.0.2.11'}}, {{{options}}})\"");
+        let world = world(&format!("{ZONE}{record}\n"), health);
+        let (name, kind) = read("shop.example. A");
+        answer(&world, &name, kind, client_at(CLIENT), 1)
+            .remark
+            .map(|it| it.number)
+    };
+    assert_eq!(remark("", "H"), None);
+    assert_eq!(remark("", "U"), Some(code::REMARK_STALE));
+    assert_eq!(
+        remark("failOnIncompleteCheck=true", "?"),
+        Some(code::REMARK_NOT_READY)
     );
 }
 
@@ -230,44 +289,27 @@ fn check(question: &str, expected: &str) {
 #[track_caller]
 fn check_world(record: &str, health: &str, question: &str, client: &str, expected: &str) {
     let world = world(&format!("{ZONE}{record}\n"), health);
-    let (name, kind) = question.split_once(' ').unwrap();
-    let found = answer(
-        &world,
-        &Name::from_ascii(name).unwrap(),
-        kind.parse().unwrap(),
-        client_at(client),
-        1,
-    );
-    let data: Vec<String> = found.answers.iter().map(|it| it.data.to_string()).collect();
+    let (name, kind) = read(question);
+    let found = answer(&world, &name, kind, client_at(client), 1);
+    let mut data = Vec::new();
+    for row in &found.answers {
+        row.each(|it| data.push(ShownData(row.kind, it).to_string()));
+    }
 
     assert_eq!(format!("{} /{}", data.join(" "), found.scope), expected);
 }
 
 fn ask(world: &World, question: &str, client: &str) -> String {
-    let (name, kind) = question.split_once(' ').unwrap();
-    let found = answer(
-        world,
-        &Name::from_ascii(name).unwrap(),
-        kind.parse().unwrap(),
-        client_at(client),
-        1,
-    );
-    let codes = [
-        (ResponseCode::NoError, "NOERROR"),
-        (ResponseCode::NXDomain, "NXDOMAIN"),
-        (ResponseCode::Refused, "REFUSED"),
-    ];
-    let code = codes
-        .iter()
-        .find(|(code, _)| *code == found.code)
-        .unwrap()
-        .1;
-    let is_refused = found.code == ResponseCode::Refused;
-    let code = match found.authoritative || is_refused {
-        true => code.to_owned(),
+    let (name, kind) = read(question);
+    let found = answer(world, &name, kind, client_at(client), 1);
+    let code = code::Shown(found.code);
+    let code = match found.authoritative || found.code == code::REFUSED {
+        true => code.to_string(),
         false => format!("{code} (no authority)"),
     };
-    let sections = [&found.answers, &found.authorities, &found.additionals].map(|it| print(it));
+    let asked = question.split(' ').next().unwrap();
+    let sections =
+        [&found.answers, &found.authorities, &found.additionals].map(|it| print(it, &name, asked));
     format!(
         "{code} | {} | {} | {}",
         sections[0], sections[1], sections[2]
@@ -277,14 +319,28 @@ fn ask(world: &World, question: &str, client: &str) -> String {
     .to_owned()
 }
 
-fn print(records: &[Record]) -> String {
-    let records: Vec<String> = records
-        .iter()
-        .map(|it| match it.record_type() == RecordType::SOA {
-            true => "SOA".to_owned(),
-            false => format!("{} {} {} {}", it.name, it.ttl, it.record_type(), it.data),
-        })
-        .collect();
+/// `name type`
+fn read(question: &str) -> (Folded, u16) {
+    let (name, kind) = question.split_once(' ').unwrap();
+    (Folded::parse(name).unwrap(), kind::named(kind).unwrap())
+}
+
+fn print(rows: &[Row<'_>], name: &Folded, asked: &str) -> String {
+    let mut records = Vec::new();
+    for row in rows {
+        let owner = match row.owner {
+            Owner::Asked => asked.to_owned(),
+            Owner::Known(_) | Owner::Made(_) => Shown(row.owner.name(name)).to_string(),
+        };
+        let (ttl, kind) = (row.ttl, kind::Shown(row.kind));
+        row.each(|data| {
+            let data = ShownData(row.kind, data);
+            records.push(match row.kind {
+                kind::SOA => "SOA".to_owned(),
+                _ => format!("{owner} {ttl} {kind} {data}"),
+            });
+        });
+    }
     records.join("; ")
 }
 
@@ -297,6 +353,8 @@ fn client_at(subnet: &str) -> Client {
 
 fn world(text: &str, health: &str) -> World {
     let (zone, checks) = load(text);
+    let mut zones = Zones::default();
+    zones.insert(Arc::new(zone));
     let health: Vec<Health> = health
         .split_whitespace()
         .map(|it| match it {
@@ -307,10 +365,7 @@ fn world(text: &str, health: &str) -> World {
         .collect();
     assert!(checks.iter().len() == health.len() || health.is_empty());
     World {
-        zones: Arc::new(Zones(BTreeMap::from([(
-            zone.origin.clone(),
-            Arc::new(zone),
-        )]))),
+        zones: Arc::new(zones),
         atlas: Arc::new(atlas()),
         health: health.into(),
     }
@@ -326,7 +381,7 @@ fn load_at(origin: &str, text: &str) -> (Zone, Checks) {
         atlas: &atlas,
         checks: Checks::default(),
     };
-    let zone = zone(&origin.parse().unwrap(), text, &mut compiler).unwrap();
+    let zone = zone(&Folded::parse(origin).unwrap(), text, &mut compiler).unwrap();
     (zone, compiler.checks)
 }
 

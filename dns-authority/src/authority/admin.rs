@@ -1,7 +1,6 @@
 //! The authority's own routes of the admin endpoint: `/v1/status` and `/v1/explain/dns`.
 
 use std::net::IpAddr;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,7 +10,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get};
 use daemon::Readiness;
-use hickory_proto::rr::{Name, RecordType};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +17,8 @@ use topology::report::DnsStatus;
 
 use crate::answer::World;
 use crate::explain::explain;
+use crate::wire::kind;
+use crate::wire::name::Folded;
 
 /// Where the owner's task puts its status.
 pub(super) type Question = oneshot::Sender<DnsStatus>;
@@ -65,12 +65,14 @@ async fn explain_dns(
     State(world): State<Arc<ArcSwap<World>>>,
     Query(request): Query<Request>,
 ) -> Response {
-    let Ok(mut name) = Name::from_ascii(&request.name) else {
-        let message = format!("`{}` is not a domain name", request.name);
-        return problem(StatusCode::BAD_REQUEST, &message);
+    let name = match Folded::parse(&request.name) {
+        Ok(name) => name,
+        Err(why) => {
+            let message = format!("`{}` is not a domain name: {why}", request.name);
+            return problem(StatusCode::BAD_REQUEST, &message);
+        }
     };
-    name.set_fqdn(true);
-    let Ok(kind) = RecordType::from_str(&request.kind.to_ascii_uppercase()) else {
+    let Some(kind) = kind::named(&request.kind) else {
         let message = format!("`{}` is no record type", request.kind);
         return problem(StatusCode::BAD_REQUEST, &message);
     };

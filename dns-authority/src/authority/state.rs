@@ -1,13 +1,11 @@
 //! Everything that the owner's task owns, and how each input changes it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use daemon::Clock;
-use hickory_proto::rr::Name;
 use kvstore::follower::Update;
 use topology::health::Health;
 use topology::report::{CheckReport, DnsStatus, Problem, ZoneReport};
@@ -22,7 +20,8 @@ use crate::geo::Atlas;
 use crate::load::{Library, Loaded, MemoryFile};
 use crate::metrics::{Metrics, ProbeLabels};
 use crate::plan::{Backup, Plan};
-use crate::zone::{Zone, Zones};
+use crate::wire::name::Shown;
+use crate::zone::Zones;
 
 /// A probe that ended.
 pub(super) struct Ended {
@@ -35,7 +34,7 @@ pub(super) struct Ended {
 pub(super) struct State {
     library: Library,
     /// The zones of files; those of the mesh are added when they are published.
-    zones: BTreeMap<Name, Arc<Zone>>,
+    zones: Zones,
     atlas: Arc<Atlas>,
     board: Board,
     generation: u64,
@@ -74,7 +73,7 @@ impl State {
         });
         Self {
             library,
-            zones: BTreeMap::new(),
+            zones: Zones::default(),
             atlas,
             board: Board::default(),
             generation: 0,
@@ -110,7 +109,11 @@ impl State {
 
     /// Takes over newly read zones.
     pub(super) fn load(&mut self, Loaded { zones, checks }: Loaded) {
-        info!(zones = zones.len(), checks = checks.iter().len(), "loaded");
+        info!(
+            zones = zones.iter().len(),
+            checks = checks.iter().len(),
+            "loaded"
+        );
         let before = std::mem::take(&mut self.board);
         self.board = Board::new(&checks, before, &self.memory, self.now());
         self.generation += 1;
@@ -211,13 +214,13 @@ impl State {
 
     pub(super) fn status(&self) -> DnsStatus {
         let published = self.world.load();
-        let zones = published.zones.0.values().map(|zone| ZoneReport {
-            origin: zone.origin.to_string(),
-            source: match self.library.file_of(&zone.origin) {
+        let zones = published.zones.iter().map(|zone| ZoneReport {
+            origin: Shown(zone.origin()).to_string(),
+            source: match self.library.file_of(zone.origin()) {
                 Some(file) => file.display().to_string(),
                 None => "mesh".to_owned(),
             },
-            names: zone.nodes().count(),
+            names: zone.names(),
         });
         let checks = self.board.verdicts().map(|it| CheckReport {
             target: it.check.to_string(),
@@ -250,7 +253,11 @@ impl State {
         }
         problems.extend(self.board.verdicts().filter_map(|it| verdict_problem(&it)));
         for (name, plan) in failing_open(&self.world.load()) {
-            let what = format!("every target of {name} ({}) is unhealthy", plan.function);
+            let what = format!(
+                "every target of {} ({}) is unhealthy",
+                Shown(name),
+                plan.function
+            );
             let remedy = match plan.backup {
                 Backup::Empty => "look at its targets; nothing is answered meanwhile, as it says",
                 Backup::Select(_) => "look at its targets; they are answered in doubt meanwhile",
@@ -272,18 +279,16 @@ impl State {
     fn publish(&self) {
         let mut zones = self.zones.clone();
         if let Some(zone) = self.names.zone() {
-            zones
-                .entry(zone.origin.clone())
-                .or_insert_with(|| Arc::clone(zone));
+            zones.add_missing(zone);
         }
         let count = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
-        self.metrics.zones.set(count(zones.len()));
+        self.metrics.zones.set(count(zones.iter().len()));
         self.metrics
             .checks_unknown
             .set(count(self.board.unknown_count()));
 
         let world = World {
-            zones: Arc::new(Zones(zones)),
+            zones: Arc::new(zones),
             atlas: Arc::clone(&self.atlas),
             health: self.board.health(),
         };
@@ -329,7 +334,7 @@ fn verdict_problem(verdict: &Verdict<'_>) -> Option<Problem> {
 }
 
 /// The LUA records of whose targets none is healthy and all are known.
-fn failing_open(world: &World) -> impl Iterator<Item = (&Name, &Plan)> {
+fn failing_open(world: &World) -> impl Iterator<Item = (&[u8], &Plan)> {
     let is_down = |plan: &Plan| {
         let mut candidates = plan.sets.iter().flatten();
         candidates.all(|it| {
@@ -337,12 +342,6 @@ fn failing_open(world: &World) -> impl Iterator<Item = (&Name, &Plan)> {
             health == Some(Some(Health::Unhealthy))
         })
     };
-    let nodes = world.zones.0.values().flat_map(|it| it.nodes());
-    let plans = nodes.flat_map(|(name, node)| {
-        node.sets()
-            .iter()
-            .flat_map(|it| &it.plans)
-            .map(move |plan| (name, plan))
-    });
+    let plans = world.zones.iter().flat_map(|it| it.plans());
     plans.filter(move |(_, plan)| is_down(plan))
 }

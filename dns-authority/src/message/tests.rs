@@ -1,13 +1,15 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hickory_proto::rr::Name;
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
 use proptest::prelude::*;
 
 use super::*;
 use crate::check::Checks;
 use crate::geo::Atlas;
 use crate::plan::Compiler;
+use crate::wire::name::Folded;
 use crate::zone::{Zones, zone};
 
 #[test]
@@ -87,7 +89,7 @@ fn answers_garbage_after_a_header_and_ignores_the_rest() {
     assert_eq!(handle(b""), None);
     assert_eq!(handle(&[0; 11]), None);
     let (code, bytes) = handle(&[0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xff]).unwrap();
-    assert_eq!(code, ResponseCode::FormErr);
+    assert_eq!(code, code::FORMAT_ERROR);
     assert_eq!(bytes, [0xab, 0xcd, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     // A response: answering it would let two servers talk for ever.
     assert_eq!(handle(&[0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]), None);
@@ -167,12 +169,11 @@ fn world() -> World {
         atlas: &atlas,
         checks: Checks::default(),
     };
-    let zone = zone(&"example.".parse().unwrap(), &text, &mut compiler).unwrap();
+    let mut zones = Zones::default();
+    let origin = Folded::parse("example.").unwrap();
+    zones.insert(Arc::new(zone(&origin, &text, &mut compiler).unwrap()));
     World {
-        zones: Arc::new(Zones(BTreeMap::from([(
-            zone.origin.clone(),
-            Arc::new(zone),
-        )]))),
+        zones: Arc::new(zones),
         ..World::default()
     }
 }

@@ -2,15 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hickory_proto::rr::{Name, RecordType};
-
 use super::options::{self, Options};
 use super::{Backup, Candidate, Plan, Selector};
 use crate::check::{CHECKS_MAX, Check, CheckId, Checks, HttpProbe, Method};
 use crate::expression::{Expression, Field, Kind};
 use crate::geo::Atlas;
 use crate::text::{ParseError, Position};
-use crate::zone::rdata_from_text;
+use crate::wire::kind;
+use crate::zone::data_from_text;
 
 /// What plans are compiled with: the places of addresses, and the checks that all zones share.
 #[derive(Debug)]
@@ -22,8 +21,9 @@ pub(crate) struct Compiler<'a> {
 /// What a record is, beside its expression.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
-    pub(crate) kind: RecordType,
-    pub(crate) origin: &'a Name,
+    pub(crate) kind: u16,
+    /// What relative names go on with.
+    pub(crate) origin: &'a [u8],
 }
 
 /// The functions that a record can call.
@@ -260,7 +260,8 @@ impl Call<'_, '_> {
             return Err(expected("a string", value));
         };
         let Target { kind, origin } = self.target;
-        let data = rdata_from_text(kind, text, origin).map_err(|it| {
+        let data = data_from_text(kind, text, origin).map_err(|it| {
+            let kind = kind::Shown(kind);
             let message = format!("`{text}` is no value of a record of type {kind}: {it}");
             ParseError::new(value.position, message)
         })?;
@@ -270,7 +271,7 @@ impl Call<'_, '_> {
             .and_then(|it| self.compiler.atlas.locate(it).location);
         Ok(Candidate {
             text: text.clone(),
-            data,
+            data: data.into_boxed_slice(),
             location,
             weight: 1,
             check: None,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use smallvec::{SmallVec, smallvec};
 use topology::geo::Kilometers;
 use topology::health::Health;
 use topology::select;
@@ -41,7 +42,7 @@ impl Scene<'_> {
 /// What is answered, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice<'a> {
-    pub picked: Vec<&'a Candidate>,
+    pub picked: Picked<'a>,
     pub basis: Basis,
     pub dependency: Dependency,
     /// What chose among the usable candidates.
@@ -49,6 +50,9 @@ pub struct Choice<'a> {
     /// How many candidates it chose among.
     pub usable_count: usize,
 }
+
+/// Candidates: most plans have a few.
+pub type Picked<'a> = SmallVec<[&'a Candidate; 4]>;
 
 /// The state of the plan's candidates as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub enum Dependency {
 pub fn evaluate<'a>(plan: &'a Plan, scene: &Scene<'_>) -> Choice<'a> {
     let basis = basis(plan, scene);
     let nothing = |basis, selector| Choice {
-        picked: Vec::new(),
+        picked: SmallVec::new(),
         basis,
         dependency: Dependency::Nothing,
         selector,
@@ -117,7 +121,7 @@ fn basis(plan: &Plan, scene: &Scene<'_>) -> Basis {
     }
 }
 
-fn in_set<'a>(plan: &'a Plan, set: usize, health: Health, scene: &Scene<'_>) -> Vec<&'a Candidate> {
+fn in_set<'a>(plan: &'a Plan, set: usize, health: Health, scene: &Scene<'_>) -> Picked<'a> {
     plan.sets[set]
         .iter()
         .filter(|it| scene.usability(it) == health)
@@ -125,11 +129,7 @@ fn in_set<'a>(plan: &'a Plan, set: usize, health: Health, scene: &Scene<'_>) -> 
 }
 
 /// Chooses within `pool`, which is not empty.
-fn choose<'a>(
-    pool: Vec<&'a Candidate>,
-    selector: Selector,
-    scene: &Scene<'_>,
-) -> (Vec<&'a Candidate>, Dependency) {
+fn choose<'a>(pool: Picked<'a>, selector: Selector, scene: &Scene<'_>) -> (Picked<'a>, Dependency) {
     if pool.len() < 2 {
         return (pool, Dependency::Nothing);
     }
@@ -161,9 +161,9 @@ fn choose<'a>(
 }
 
 /// The candidate nearest to `client`; equally near ones go by chance, whatever the order of the pool.
-fn closest<'a>(pool: &[&'a Candidate], client: Fix, entropy: u64) -> Vec<&'a Candidate> {
+fn closest<'a>(pool: &[&'a Candidate], client: Fix, entropy: u64) -> Picked<'a> {
     let (nearest, _) = select::nearest(client.location, pool, |it| it.location);
-    let mut nearest: Vec<&Candidate> = nearest.into_iter().copied().collect();
+    let mut nearest: Picked<'_> = nearest.into_iter().copied().collect();
     nearest.sort_by(|a, b| a.text.cmp(&b.text));
     at(&nearest, entropy)
 }
@@ -173,14 +173,14 @@ pub(crate) fn distance(candidate: &Candidate, client: Fix) -> Option<Kilometers>
     Some(client.location?.distance_to(candidate.location?))
 }
 
-fn at<'a>(pool: &[&'a Candidate], entropy: u64) -> Vec<&'a Candidate> {
+fn at<'a>(pool: &[&'a Candidate], entropy: u64) -> Picked<'a> {
     let index = entropy.checked_rem(pool.len() as u64).unwrap_or(0);
     let index = usize::try_from(index).expect("less than the length of the pool");
     pool.get(index).copied().into_iter().collect()
 }
 
 /// The candidate whose share of the sum of all weights holds `point`.
-fn weighted<'a>(pool: &[&'a Candidate], point: u64) -> Vec<&'a Candidate> {
+fn weighted<'a>(pool: &[&'a Candidate], point: u64) -> Picked<'a> {
     let sum: u64 = pool.iter().map(|it| u64::from(it.weight)).sum();
     let Some(mut point) = point.checked_rem(sum) else {
         return at(pool, point);
@@ -188,11 +188,11 @@ fn weighted<'a>(pool: &[&'a Candidate], point: u64) -> Vec<&'a Candidate> {
     for candidate in pool {
         let weight = u64::from(candidate.weight);
         if point < weight {
-            return vec![candidate];
+            return smallvec![*candidate];
         }
         point -= weight;
     }
-    Vec::new()
+    SmallVec::new()
 }
 
 /// FNV-1a over the address and `salt`, mixed so that every bit of the result depends on each input.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::node::{Node, Set};
 use super::{SHARD_NAMES, Shard, Store, folded_hash, parent, shard_of};
-use crate::wire::name;
+use crate::wire::{kind, name};
 
 /// Records on their way into a store.
 #[derive(Debug)]
@@ -37,12 +37,8 @@ pub struct Mistake {
     pub what: String,
 }
 
-const KIND_CNAME: u16 = 5;
-const KIND_SOA: u16 = 6;
-const KIND_DNAME: u16 = 39;
-
 /// Marks a name that exists because of names below it.
-const KIND_NONE: u16 = 0;
+const NO_KIND: u16 = 0;
 
 impl Builder {
     /// For the zone at this name.
@@ -70,7 +66,7 @@ impl Builder {
         self.last_parent = above.to_ascii_lowercase();
         let mut name = above;
         while self.origin.len() < name.len() {
-            self.push_record(0, name, KIND_NONE, 0, Value::Data(&[]));
+            self.push_record(0, name, NO_KIND, 0, Value::Data(&[]));
             name = parent(name).expect("it is longer than the origin");
         }
     }
@@ -148,7 +144,7 @@ struct Record<'a> {
 /// Writes the node of records that have one owner.
 fn write_node(mut records: Vec<Record<'_>>, nodes: &mut Vec<u8>) -> Result<(), Mistake> {
     let owner = records[0].owner;
-    records.retain(|it| it.kind != KIND_NONE);
+    records.retain(|it| it.kind != NO_KIND);
     // Stable: records of one type stay in the order of the file.
     records.sort_by_key(|it| it.kind);
     let mut sets = Vec::new();
@@ -191,7 +187,7 @@ pub(super) fn contradiction(node: &Node<'_>) -> Option<String> {
         node.set(kind)
             .map(|it| it.data().count() + it.plans().count())
     };
-    match (number(KIND_CNAME), node.sets().count()) {
+    match (number(kind::CNAME), node.sets().count()) {
         (None, _) | (Some(1), 1) => (),
         (Some(_), _) => {
             return Some(format!(
@@ -199,10 +195,10 @@ pub(super) fn contradiction(node: &Node<'_>) -> Option<String> {
             ));
         }
     }
-    if number(KIND_SOA).is_some_and(|it| 1 < it) {
+    if number(kind::SOA).is_some_and(|it| 1 < it) {
         return Some("the zone has a second SOA".to_owned());
     }
-    let has_two = number(KIND_DNAME).is_some_and(|it| 1 < it);
+    let has_two = number(kind::DNAME).is_some_and(|it| 1 < it);
     has_two.then(|| format!("{owner} has a second DNAME"))
 }
 

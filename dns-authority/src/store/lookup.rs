@@ -2,6 +2,7 @@
 //! in RFC 6672.
 
 use super::{Node, Store};
+use crate::wire::kind;
 use crate::wire::name::{Folded, NAME_BYTES_MAX};
 
 /// What a zone says of a name that belongs to it.
@@ -27,9 +28,6 @@ pub struct Traits {
     pub has_dnames: bool,
 }
 
-const KIND_NS: u16 = 2;
-const KIND_DNAME: u16 = 39;
-
 const WILDCARD_LABEL: [u8; 2] = [1, b'*'];
 
 impl Store {
@@ -37,8 +35,8 @@ impl Store {
     pub fn traits(&self, origin_length: usize) -> Traits {
         let mut traits = Traits::default();
         for node in self.nodes() {
-            traits.has_dnames |= node.set(KIND_DNAME).is_some();
-            traits.has_cuts |= node.owner().len() != origin_length && node.set(KIND_NS).is_some();
+            traits.has_dnames |= node.set(kind::DNAME).is_some();
+            traits.has_cuts |= node.owner().len() != origin_length && node.set(kind::NS).is_some();
         }
         traits
     }
@@ -66,10 +64,10 @@ impl Store {
             // Nothing exists below what does not.
             let node = self.find(name.suffix(skipped))?;
             let is_origin = skipped == depth;
-            if !is_origin && node.set(KIND_NS).is_some() {
+            if !is_origin && node.set(kind::NS).is_some() {
                 return Some(Found::Delegated(node));
             }
-            if 0 < skipped && node.set(KIND_DNAME).is_some() {
+            if 0 < skipped && node.set(kind::DNAME).is_some() {
                 return Some(Found::Redirected(node));
             }
         }
@@ -98,21 +96,19 @@ mod tests {
     use super::*;
 
     const ORIGIN: &[u8] = b"\x01z\x00";
-    const SOA: u16 = 6;
-    const A: u16 = 1;
 
     #[test]
     fn finds_what_the_standards_say() {
         // RFC 4592 section 2.2.1, with its names of one letter.
         let zone = [
-            ("", SOA),
-            ("", KIND_NS),
-            ("*", A),
-            ("s*", A),
-            ("hs", A),
-            ("c", KIND_NS),
-            ("gc", A),
-            ("d", KIND_DNAME),
+            ("", kind::SOA),
+            ("", kind::NS),
+            ("*", kind::A),
+            ("s*", kind::A),
+            ("hs", kind::A),
+            ("c", kind::NS),
+            ("gc", kind::A),
+            ("d", kind::DNAME),
         ];
         let check = |name: &str, expected: &str| assert_eq!(found(&zone, name), expected, "{name}");
 
@@ -136,11 +132,11 @@ mod tests {
         /// Against the rules, applied to a list of names.
         #[test]
         fn agrees_with_a_list(
-            zone in prop::collection::btree_set(("[ab*]{1,4}", prop_oneof![4 => Just(A), 1 => Just(KIND_NS), 1 => Just(KIND_DNAME)]), 0..10),
+            zone in prop::collection::btree_set(("[ab*]{1,4}", prop_oneof![4 => Just(kind::A), 1 => Just(kind::NS), 1 => Just(kind::DNAME)]), 0..10),
             names in prop::collection::vec("[ab*]{0,5}", 20),
         ) {
             let mut zone: Vec<(&str, u16)> = zone.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
-            zone.push(("", SOA));
+            zone.push(("", kind::SOA));
             for name in &names {
                 prop_assert_eq!(found(&zone, name), expected(&zone, name), "{} in {:?}", name, zone);
             }
@@ -159,10 +155,10 @@ mod tests {
         let said = |what: &str, name: &str| format!("{what} {}", shown(name));
         for start in (0..=name.len()).rev() {
             let above = &name[start..];
-            if !above.is_empty() && has(above, KIND_NS) {
+            if !above.is_empty() && has(above, kind::NS) {
                 return said("delegated", above);
             }
-            if 0 < start && has(above, KIND_DNAME) {
+            if 0 < start && has(above, kind::DNAME) {
                 return said("redirected", above);
             }
         }

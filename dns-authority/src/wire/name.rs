@@ -67,6 +67,16 @@ impl Folded {
         }
     }
 
+    /// Reads a name as people write it, whose last dot may be missing (see [`parse`]).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, for behind a colon.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let name = parse(text, &[0])?;
+        Ok(Self::read(&name).expect("just made as one"))
+    }
+
     /// How many labels it has, without the root's.
     pub fn labels(&self) -> usize {
         usize::from(self.labels)
@@ -105,6 +115,72 @@ pub fn length(bytes: &[u8]) -> usize {
         at += 1 + usize::from(*length);
     }
     at + 1
+}
+
+/// Reads a name as people write it (RFC 1035 section 5.1), in the case they do: `@` is `origin`, and what
+/// does not end with a dot goes on with it. `\.` is a dot within a label, `\DDD` any octet.
+///
+/// # Errors
+///
+/// What is wrong, for behind a colon.
+pub fn parse(text: &str, origin: &[u8]) -> Result<Vec<u8>, &'static str> {
+    match text {
+        "@" => return Ok(origin.to_vec()),
+        "." => return Ok(vec![0]),
+        "" => return Err(EMPTY_LABEL),
+        _ => (),
+    }
+    let mut name = vec![0];
+    let mut label_at = 0;
+    let mut rest = text.as_bytes();
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = after;
+        match octet {
+            b'.' => {
+                end_label(&mut name, label_at)?;
+                label_at = name.len();
+                name.push(0);
+            }
+            b'\\' => name.push(unescaped(&mut rest)?),
+            other => name.push(other),
+        }
+    }
+    let is_absolute = name.len() == label_at + 1;
+    if !is_absolute {
+        end_label(&mut name, label_at)?;
+        name.extend_from_slice(origin);
+    }
+    if NAME_BYTES_MAX < name.len() {
+        return Err("it is longer than 255 octets");
+    }
+    Ok(name)
+}
+
+const EMPTY_LABEL: &str = "a label is empty";
+
+fn end_label(name: &mut [u8], label_at: usize) -> Result<(), &'static str> {
+    let length = name.len() - label_at - 1;
+    if length == 0 {
+        return Err(EMPTY_LABEL);
+    }
+    let length = u8::try_from(length).ok();
+    let length = length.filter(|it| usize::from(*it) <= LABEL_BYTES_MAX);
+    name[label_at] = length.ok_or("a label is longer than 63 octets")?;
+    Ok(())
+}
+
+/// The octet that follows a backslash.
+fn unescaped(rest: &mut &[u8]) -> Result<u8, &'static str> {
+    const WRONG: &str = "`\\` needs a character or three digits (000 to 255)";
+    let (&first, after) = rest.split_first().ok_or(WRONG)?;
+    if !first.is_ascii_digit() {
+        *rest = after;
+        return Ok(first);
+    }
+    let (digits, after) = rest.split_first_chunk::<3>().ok_or(WRONG)?;
+    *rest = after;
+    let digits = str::from_utf8(digits).ok();
+    digits.and_then(|it| it.parse().ok()).ok_or(WRONG)
 }
 
 /// A name as people read it, what is no printable ASCII as `\DDD` (RFC 4343 section 2.1).
@@ -184,7 +260,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn reads_names_as_they_are_written() {
+        let check = |text: &str, expected: &str| {
+            let name = parse(text, b"\x01z\x00").map(|it| Shown(&it).to_string());
+            assert_eq!(name.unwrap_or_else(str::to_owned), expected, "{text}");
+        };
+        check("Www.EU", "Www.EU.z.");
+        check("a.b.", "a.b.");
+        check("@", "z.");
+        check(".", ".");
+        check(r"a\.b\065\000", r"a\.bA\000.z.");
+        check("*", "*.z.");
+        check("", "a label is empty");
+        check("a..b", "a label is empty");
+        check(".a", "a label is empty");
+        check("..", "a label is empty");
+        check(&"x".repeat(64), "a label is longer than 63 octets");
+        check(&"x.".repeat(128), "it is longer than 255 octets");
+        check(
+            r"a\25",
+            r"`\` needs a character or three digits (000 to 255)",
+        );
+        check(r"a\", r"`\` needs a character or three digits (000 to 255)");
+        check(
+            r"a\256",
+            r"`\` needs a character or three digits (000 to 255)",
+        );
+    }
+
     proptest! {
+        #[test]
+        fn reads_what_it_shows(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..12)) {
+            let name = Name::from_labels(labels).unwrap().to_wire();
+            prop_assert_eq!(parse(&Shown(&name).to_string(), &[0]), Ok(name));
+        }
+
+        #[test]
+        fn never_panics_on_text(text in r"[a-z0-9.\\@é]{0,300}") {
+            let _ = parse(&text, b"\x01z\x00");
+        }
+
         #[test]
         fn reads_what_others_write(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..12)) {
             let name = Name::from_labels(labels).unwrap();

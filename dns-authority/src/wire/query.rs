@@ -1,6 +1,7 @@
 //! Reads what a client sends, as far as is needed to answer or to refuse it.
 
 use super::edns::Edns;
+use super::kind;
 use super::name::Folded;
 
 /// Octets of the header, which every message begins with (RFC 1035 section 4.1.1).
@@ -51,9 +52,6 @@ pub enum Received<'a> {
 pub const OPERATION_QUERY: u8 = 0;
 pub const OPERATION_NOTIFY: u8 = 4;
 pub const OPERATION_UPDATE: u8 = 5;
-
-const KIND_OPT: u16 = 41;
-const KIND_TSIG: u16 = 250;
 
 impl Header {
     /// The header of a question, or `None` if `bytes` are none.
@@ -114,11 +112,11 @@ fn query(header: Header, bytes: &[u8]) -> Option<Query<'_>> {
         }
         let record = Record::read(bytes, at)?;
         match record.kind {
-            KIND_OPT if query.edns.is_none() && record.is_of_root => {
+            kind::OPT if query.edns.is_none() && record.is_of_root => {
                 query.edns = Some(Edns::read(record.class, record.ttl, record.data).ok()?);
             }
-            KIND_OPT => return None,
-            KIND_TSIG => query.signature = Some(at),
+            kind::OPT => return None,
+            kind::TSIG => query.signature = Some(at),
             _ => (),
         }
         at = record.end;

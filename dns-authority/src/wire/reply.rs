@@ -4,8 +4,8 @@
 use super::edns::{
     OPTION_COOKIE, OPTION_ERROR, OPTION_NAME, OPTION_PADDING, OPTION_PATIENCE, OPTION_SUBNET,
 };
-use super::name;
 use super::query::{HEADER_BYTES, Header, Query};
+use super::{CLASS_IN, kind, name};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -55,17 +55,6 @@ pub struct Options<'a> {
     /// The answer's length becomes a multiple of so many octets (RFC 8467), if it fits.
     pub padding_block: Option<usize>,
 }
-
-/// Where a record's data has names that may point back: those of the types that every resolver has known
-/// since RFC 1035 (RFC 3597 section 4).
-const KIND_NS: u16 = 2;
-const KIND_CNAME: u16 = 5;
-const KIND_SOA: u16 = 6;
-const KIND_PTR: u16 = 12;
-const KIND_MX: u16 = 15;
-const KIND_OPT: u16 = 41;
-
-const CLASS_IN: u16 = 1;
 
 /// An OPT record without options: root, type, class, time to live, length.
 const OPT_BYTES: usize = 11;
@@ -162,15 +151,17 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Only the types that every resolver has known since RFC 1035 have names that may point back (RFC 3597
+    /// section 4).
     fn data(&mut self, kind: u16, data: &[u8]) {
         match kind {
-            KIND_NS | KIND_CNAME | KIND_PTR => self.name(data),
-            KIND_MX => {
+            kind::NS | kind::CNAME | kind::PTR => self.name(data),
+            kind::MX => {
                 let (preference, exchange) = data.split_at(2);
                 self.buffer.extend_from_slice(preference);
                 self.name(exchange);
             }
-            KIND_SOA => {
+            kind::SOA => {
                 let (primary, rest) = data.split_at(name::length(data));
                 let (mailbox, numbers) = rest.split_at(name::length(rest));
                 self.name(primary);
@@ -209,10 +200,10 @@ pub struct Mark {
 
 /// Writes a message that is only a header, for what could not be read as far as the question, or is not
 /// served.
-pub fn refuse(buffer: &mut Vec<u8>, header: Header, code: u8) {
+pub fn refuse(buffer: &mut Vec<u8>, header: Header, code: u16) {
     buffer.clear();
     write_header(buffer, header);
-    buffer[3] |= code & 0xf;
+    buffer[3] |= code.to_be_bytes()[1] & 0xf;
 }
 
 fn write_header(buffer: &mut Vec<u8>, header: Header) {
@@ -308,7 +299,7 @@ impl Options<'_> {
 
     fn write(&self, code_high: u8, buffer: &mut Vec<u8>) {
         buffer.push(0);
-        buffer.extend(KIND_OPT.to_be_bytes());
+        buffer.extend(kind::OPT.to_be_bytes());
         buffer.extend(self.payload.to_be_bytes());
         buffer.extend([code_high, 0, u8::from(self.dnssec_ok) << 7, 0]);
         let length_at = buffer.len();

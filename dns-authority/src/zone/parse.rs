@@ -1,60 +1,55 @@
 //! Reads a zone file (RFC 1035 section 5) with LUA records in PowerDNS's notation.
 
-use std::collections::BTreeMap;
-use std::str::FromStr as _;
-
-use hickory_proto::rr::{Name, RData, RecordType};
-
 use super::lex::{Character, Line, Lines, Token, characters};
-use super::{Node, RecordSet, Zone, rdata};
+use super::{Zone, data};
 use crate::expression;
 use crate::plan::{Compiler, Plan, Target, compile};
+use crate::store::{Builder, Value};
 use crate::text::{ParseError, Position};
+use crate::wire::kind;
+use crate::wire::name::{Folded, Shown};
 
 /// Reads the zone at `origin` from the text of its file.
 pub(crate) fn zone(
-    origin: &Name,
+    origin: &Folded,
     text: &str,
     compiler: &mut Compiler<'_>,
 ) -> Result<Zone, ParseError> {
     let mut reader = Reader {
-        origin: origin.clone(),
-        relative_to: origin.clone(),
+        origin: origin.octets(),
+        relative_to: origin.octets().to_vec(),
         default_ttl: None,
         last_ttl: None,
         last_owner: None,
-        nodes: BTreeMap::new(),
+        builder: Builder::new(origin.octets()),
+        plans: Vec::new(),
         compiler,
     };
     for line in Lines::new(text) {
         reader.line(&line?)?;
     }
-
-    let start = Position { line: 1, column: 1 };
-    let soa = reader
-        .nodes
-        .get(origin)
-        .and_then(|it| it.set(RecordType::SOA));
-    let Some((RData::SOA(soa), soa_ttl)) = soa.and_then(|it| Some((it.fixed.first()?, it.ttl)))
-    else {
-        return Err(ParseError::new(
-            start,
-            format!("the zone has no SOA record at {origin}"),
-        ));
-    };
-    let soa = (soa.clone(), soa_ttl);
-    Ok(Zone::new(origin.clone(), soa, reader.nodes))
+    let store = reader.builder.finish().map_err(|mistake| {
+        let position = Position {
+            line: mistake.line,
+            column: 1,
+        };
+        ParseError::new(position, mistake.what)
+    })?;
+    Zone::new(origin.clone(), store, reader.plans)
+        .map_err(|it| ParseError::new(FIRST, it.to_string()))
 }
 
 struct Reader<'a, 'b> {
-    origin: Name,
+    /// In lower case, as all names here as they travel.
+    origin: &'a [u8],
     /// What `$ORIGIN` says.
-    relative_to: Name,
+    relative_to: Vec<u8>,
     /// What `$TTL` says.
     default_ttl: Option<u32>,
     last_ttl: Option<u32>,
-    last_owner: Option<Name>,
-    nodes: BTreeMap<Name, Node>,
+    last_owner: Option<Vec<u8>>,
+    builder: Builder,
+    plans: Vec<Plan>,
     compiler: &'a mut Compiler<'b>,
 }
 
@@ -78,12 +73,12 @@ impl Reader<'_, '_> {
         let error = |why: &str| ParseError::new(directive.position, why);
         match (directive.raw.to_ascii_uppercase().as_str(), arguments) {
             ("$ORIGIN", [origin]) => {
-                self.relative_to = rdata::name(origin, &self.relative_to)?;
+                self.relative_to = data::name(origin, &self.relative_to)?;
                 Ok(())
             }
             ("$ORIGIN", _) => Err(error("`$ORIGIN` takes one domain name")),
             ("$TTL", [ttl]) => {
-                let seconds = rdata::ttl(ttl);
+                let seconds = data::ttl(ttl);
                 self.default_ttl = Some(seconds.ok_or_else(|| not_a_ttl(ttl))?);
                 Ok(())
             }
@@ -103,11 +98,11 @@ impl Reader<'_, '_> {
         let start = owner
             .or_else(|| tokens.first())
             .map_or(FIRST, |it| it.position);
-        let owner = self.owner(owner, start)?;
+        self.owner(owner, start)?;
 
         let mut ttl = None;
         while let [token, rest @ ..] = tokens {
-            if let Some(seconds) = rdata::ttl(token).filter(|_| ttl.is_none()) {
+            if let Some(seconds) = data::ttl(token).filter(|_| ttl.is_none()) {
                 ttl = Some(seconds);
             } else if let Some(class) = class(token) {
                 if class != "IN" {
@@ -127,43 +122,38 @@ impl Reader<'_, '_> {
         if kind.raw.eq_ignore_ascii_case("LUA") {
             let (kind, plan) = self.lua(data, end)?;
             let ttl = self.ttl(ttl, None, start)?;
-            return self.insert(
-                &owner,
-                start,
-                RecordSet {
-                    kind,
-                    ttl,
-                    fixed: vec![],
-                    plans: vec![plan],
-                },
-            );
+            let number = u32::try_from(self.plans.len()).expect("a file is far below 4 GiB");
+            self.plans.push(plan);
+            return self.push(start, kind, ttl, Value::Plan(number));
         }
         let kind = record_type(kind)?;
-        let data = rdata::rdata(kind, data, &self.relative_to, end)?;
-        let ttl = self.ttl(ttl, Some(&data), start)?;
-        self.insert(
-            &owner,
-            start,
-            RecordSet {
-                kind,
-                ttl,
-                fixed: vec![data],
-                plans: vec![],
-            },
-        )
+        let data = data::data(kind, data, &self.relative_to, end)?;
+        let minimum = (kind == kind::SOA).then(|| super::minimum(&data));
+        let ttl = self.ttl(ttl, minimum, start)?;
+        self.push(start, kind, ttl, Value::Data(&data))
     }
 
-    fn owner(&mut self, owner: Option<&Token<'_>>, start: Position) -> Result<Name, ParseError> {
+    /// Notes whose record comes.
+    fn owner(&mut self, owner: Option<&Token<'_>>, start: Position) -> Result<(), ParseError> {
         if let Some(token) = owner {
-            let name = rdata::name(token, &self.relative_to)?;
-            if !self.origin.zone_of(&name) {
-                let message = format!("{name} does not belong to the zone {}", self.origin);
+            let name = data::name(token, &self.relative_to)?;
+            if !is_below(&name, self.origin) {
+                let message = format!(
+                    "{} does not belong to the zone {}",
+                    Shown(&name),
+                    Shown(self.origin)
+                );
                 return Err(ParseError::new(token.position, message));
             }
             self.last_owner = Some(name);
         }
-        let missing = || ParseError::new(start, "the first record has to name its owner");
-        self.last_owner.clone().ok_or_else(missing)
+        match self.last_owner {
+            Some(_) => Ok(()),
+            None => Err(ParseError::new(
+                start,
+                "the first record has to name its owner",
+            )),
+        }
     }
 
     /// The record's own TTL, else the file's default, else what the record before had (RFC 1035
@@ -171,13 +161,9 @@ impl Reader<'_, '_> {
     fn ttl(
         &mut self,
         own: Option<u32>,
-        data: Option<&RData>,
+        minimum: Option<u32>,
         start: Position,
     ) -> Result<u32, ParseError> {
-        let minimum = match data {
-            Some(RData::SOA(soa)) => Some(soa.minimum),
-            _ => None,
-        };
         let ttl = own.or(self.default_ttl).or(self.last_ttl).or(minimum);
         self.last_ttl = ttl;
         ttl.ok_or_else(|| {
@@ -189,7 +175,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads what follows `LUA`: the type and the strings that make up the expression.
-    fn lua(&mut self, data: &[Token<'_>], end: Position) -> Result<(RecordType, Plan), ParseError> {
+    fn lua(&mut self, data: &[Token<'_>], end: Position) -> Result<(u16, Plan), ParseError> {
         let [kind, strings @ ..] = data else {
             return Err(ParseError::new(
                 end,
@@ -220,63 +206,39 @@ impl Reader<'_, '_> {
         Ok((record_kind, compile(&expression, target, self.compiler)?))
     }
 
-    fn insert(&mut self, owner: &Name, at: Position, set: RecordSet) -> Result<(), ParseError> {
-        let kind = set.kind;
-        if kind == RecordType::SOA && *owner != self.origin {
-            return Err(ParseError::new(
-                at,
-                format!("an SOA belongs to {} alone", self.origin),
-            ));
-        }
-        if !self.nodes.contains_key(owner) {
-            self.nodes.insert(owner.clone(), Node::default());
-        }
-        let node = self
-            .nodes
-            .get_mut(owner)
-            .expect("just inserted if it was missing");
-        match node.sets.iter_mut().find(|it| it.kind == kind) {
-            None => node.sets.push(set),
-            Some(same) => {
-                same.ttl = same.ttl.min(set.ttl);
-                for data in set.fixed {
-                    if !same.fixed.contains(&data) {
-                        same.fixed.push(data);
-                    }
-                }
-                same.plans.extend(set.plans);
-            }
-        }
-
-        let alias = node.set(RecordType::CNAME);
-        let is_alone =
-            |it: &RecordSet| node.sets.len() == 1 && it.fixed.len() + it.plans.len() == 1;
-        if alias.is_some_and(|it| !is_alone(it)) {
-            let message = format!("{owner} has a CNAME and can have nothing beside it");
+    fn push(
+        &mut self,
+        at: Position,
+        kind: u16,
+        ttl: u32,
+        value: Value<'_>,
+    ) -> Result<(), ParseError> {
+        let owner = self.last_owner.as_deref().expect("just noted");
+        if kind == kind::SOA && !owner.eq_ignore_ascii_case(self.origin) {
+            let message = format!("an SOA belongs to {} alone", Shown(self.origin));
             return Err(ParseError::new(at, message));
         }
-        if kind == RecordType::SOA && node.set(kind).is_some_and(|it| it.fixed.len() > 1) {
-            return Err(ParseError::new(at, "the zone has a second SOA"));
-        }
+        self.builder.push(at.line, owner, kind, ttl, value);
         Ok(())
     }
 }
 
+/// Whether the name is `origin`, or below it.
+fn is_below(mut name: &[u8], origin: &[u8]) -> bool {
+    while origin.len() < name.len() {
+        name = &name[1 + usize::from(name[0])..];
+    }
+    name.eq_ignore_ascii_case(origin)
+}
+
 const FIRST: Position = Position { line: 1, column: 1 };
 
-fn record_type(token: &Token<'_>) -> Result<RecordType, ParseError> {
+fn record_type(token: &Token<'_>) -> Result<u16, ParseError> {
+    let known = kind::named(token.raw).filter(|_| !token.quoted);
+    let is_record =
+        |it: &u16| !(kind::IXFR..=kind::ANY).contains(it) && ![kind::OPT, 0].contains(it);
     let unknown = || ParseError::new(token.position, format!("`{}` is no record type", token.raw));
-    let kind = RecordType::from_str(&token.raw.to_ascii_uppercase()).map_err(|_| unknown())?;
-    let questions = [
-        RecordType::ANY,
-        RecordType::AXFR,
-        RecordType::IXFR,
-        RecordType::OPT,
-    ];
-    match token.quoted || questions.contains(&kind) {
-        true => Err(unknown()),
-        false => Ok(kind),
-    }
+    known.filter(is_record).ok_or_else(unknown)
 }
 
 fn class(token: &Token<'_>) -> Option<&'static str> {

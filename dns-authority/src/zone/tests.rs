@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -30,18 +28,18 @@ key     SSHFP 1 1 0123456789abcdef0123456789abcdef01234567
 "#;
     check(
         text,
-        r#"example. 3600 SOA ns1.example. hostmaster.example. 2026010101 7200 900 604800 300
-example. 3600 NS ns1.example.
-example. 3600 NS ns2.elsewhere.test.
+        r#"1.deep.example. 7 PTR .
+_http._tcp.deep.example. 3600 SRV 0 5 80 deep.example.
+a\.b.deep.example. 60 TXT "two words" "bare" "say \"hi\";"
 example. 300 MX 10 mail.example.
 example. 3600 CAA 0 issue "ca.test"
-1.deep.example. 7 PTR .
-_http._tcp.deep.example. 3600 SRV 0 5 80 deep.example.
-a\.b.deep.example. 60 TXT two wordsbaresay "hi";
+example. 3600 NS ns1.example.
+example. 3600 NS ns2.elsewhere.test.
+example. 3600 SOA ns1.example. hostmaster.example. 2026010101 7200 900 604800 300
 key.deep.example. 7 SSHFP 1 1 0123456789abcdef0123456789abcdef01234567
-www.deep.example. 3600 CNAME deep.example.
 ns1.example. 3600 A 192.0.2.1
 ns1.example. 3600 AAAA 2001:db8::1
+www.deep.example. 3600 CNAME deep.example.
 "#,
     );
 }
@@ -215,29 +213,35 @@ fn read(text: &str) -> Result<(Zone, Checks), crate::text::ParseError> {
         atlas: &atlas,
         checks: Checks::default(),
     };
-    let zone = zone(&"example.".parse().unwrap(), text, &mut compiler)?;
+    let zone = zone(&Folded::parse("example.").unwrap(), text, &mut compiler)?;
     Ok((zone, compiler.checks))
 }
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
     let (zone, _) = read(text).unwrap();
-    let mut printed = String::new();
-    for (name, node) in zone.nodes() {
+    let mut lines = Vec::new();
+    for node in zone.nodes() {
         for set in node.sets() {
-            for data in &set.fixed {
-                writeln!(printed, "{name} {} {} {data}", set.ttl, set.kind).unwrap();
-            }
+            let head = format!(
+                "{} {} {}",
+                Shown(node.owner()),
+                set.ttl,
+                kind::Shown(set.kind)
+            );
+            let data = set.data().map(|it| ShownData(set.kind, it));
+            lines.extend(data.map(|it| format!("{head} {it}\n")));
         }
     }
+    lines.sort();
+    let printed = lines.concat();
     assert_eq!(printed, expected);
 }
 
 #[track_caller]
 fn check_plan(record: &str, expected: &str) {
     let (zone, checks) = read(&format!("{START}x {record}\n")).unwrap();
-    let node = zone.node(&"x.example.".parse().unwrap()).unwrap();
-    let plan = &node.sets()[0].plans[0];
+    let plan = zone.plan(0);
     let sets: Vec<String> = plan
         .sets
         .iter()

@@ -1,7 +1,5 @@
 use std::collections::BTreeMap;
 
-use hickory_proto::rr::RData;
-use hickory_proto::rr::rdata::A;
 use proptest::prelude::*;
 use topology::geo::Location;
 
@@ -176,7 +174,7 @@ fn candidate(spec: &str, health: &mut Vec<Health>) -> Candidate {
     let step = f64::from(if number < 4 { number } else { number / 2 + 2 });
     Candidate {
         text: name.to_owned(),
-        data: RData::A(A::new(192, 0, 2, number)),
+        data: Box::new([192, 0, 2, number]),
         location: (number != 7).then(|| Location::new(0.0, step * 10.0).unwrap()),
         weight: 1,
         check: Some(id),

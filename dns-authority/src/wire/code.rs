@@ -1,0 +1,49 @@
+//! Response codes (RFC 6895 section 2.3), and why an answer is what it is (RFC 8914).
+
+use std::fmt;
+
+pub const NO_ERROR: u16 = 0;
+pub const FORMAT_ERROR: u16 = 1;
+pub const SERVER_FAILURE: u16 = 2;
+pub const NO_NAME: u16 = 3;
+pub const NOT_IMPLEMENTED: u16 = 4;
+pub const REFUSED: u16 = 5;
+/// A DNAME leads to a name that is too long (RFC 6672 section 2.2).
+pub const NAME_TOO_LONG: u16 = 6;
+pub const BAD_VERSION: u16 = 16;
+
+/// A response code as `dig` writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown(pub u16);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            NO_ERROR => "NOERROR",
+            FORMAT_ERROR => "FORMERR",
+            SERVER_FAILURE => "SERVFAIL",
+            NO_NAME => "NXDOMAIN",
+            NOT_IMPLEMENTED => "NOTIMP",
+            REFUSED => "REFUSED",
+            NAME_TOO_LONG => "YXDOMAIN",
+            BAD_VERSION => "BADVERS",
+            other => return write!(formatter, "RCODE{other}"),
+        };
+        formatter.write_str(name)
+    }
+}
+
+/// What is said beside the code (RFC 8914 section 4): its number, and a text for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remark {
+    pub number: u16,
+    pub text: &'static str,
+}
+
+/// Nothing that has a number of its own.
+pub const REMARK_OTHER: u16 = 0;
+/// The answer holds no more, as far as is known, and is better than none.
+pub const REMARK_STALE: u16 = 3;
+pub const REMARK_NOT_READY: u16 = 14;
+/// The server is not responsible for the name.
+pub const REMARK_NOT_AUTHORITATIVE: u16 = 20;
