@@ -1,5 +1,7 @@
 //! Reads what the command line names: zones, places, and what an earlier life knew.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +15,8 @@ use crate::check::memory::Memory;
 use crate::config::{Config, ZoneSource};
 use crate::geo::{Atlas, Database, Overrides};
 use crate::plan::Compiler;
-use crate::zone::{Zones, zone};
+use crate::text::ParseError;
+use crate::zone::{Source, Zone, Zones, zone};
 
 /// The zone files, each with the last text of it that made sense.
 #[derive(Debug)]
@@ -24,12 +27,23 @@ pub struct Library {
 #[derive(Debug)]
 struct File {
     source: ZoneSource,
-    text: String,
-    /// The file that was looked at last; `None` if it was gone.
-    stamp: Option<Stamp>,
+    text: Text,
+    /// The files that were looked at last, those included that it includes.
+    stamps: Stamps,
     /// What is wrong with the file as it is now.
     problem: Option<String>,
 }
+
+/// What a zone is read from: its file, and the files that it includes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Text {
+    main: String,
+    /// By their names in `$INCLUDE`.
+    included: BTreeMap<String, Arc<str>>,
+}
+
+/// By path; `None` of a file that is gone.
+type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
 /// All zones, compiled together so that they share checks.
 #[derive(Debug)]
@@ -49,12 +63,12 @@ impl Library {
             {
                 bail!("zone {:?} is given twice; remove one --zone", source.origin);
             }
-            let stamp = stamp(&source.file);
-            let text = read(source, atlas).map_err(|it| anyhow!(it))?;
+            let mut stamps = Stamps::new();
+            let text = read(source, atlas, &mut stamps).map_err(|it| anyhow!(it))?;
             files.push(File {
                 source: source.clone(),
                 text,
-                stamp,
+                stamps,
                 problem: None,
             });
         }
@@ -68,12 +82,12 @@ impl Library {
     pub fn refresh(&mut self, atlas: &Atlas) -> Option<anyhow::Result<Loaded>> {
         let mut is_changed = false;
         for file in &mut self.files {
-            let stamp = stamp(&file.source.file);
-            if stamp == file.stamp {
+            let is_same = |(path, before): (&PathBuf, &Option<Stamp>)| stamp(path) == *before;
+            if file.stamps.iter().all(is_same) {
                 continue;
             }
-            file.stamp = stamp;
-            match read(&file.source, atlas) {
+            file.stamps.clear();
+            match read(&file.source, atlas, &mut file.stamps) {
                 Ok(text) => {
                     file.problem = None;
                     is_changed |= text != file.text;
@@ -109,7 +123,8 @@ impl Library {
         };
         let mut zones = Zones::default();
         for File { source, text, .. } in &self.files {
-            let zone = zone(&source.origin, text, &mut compiler)
+            let zone = text
+                .zone(source, &mut compiler)
                 .with_context(|| source.file.display().to_string())?;
             zones.insert(Arc::new(zone));
         }
@@ -120,19 +135,62 @@ impl Library {
     }
 }
 
-/// The text of a zone file that makes sense; the error says where it does not.
-fn read(source: &ZoneSource, atlas: &Atlas) -> Result<String, String> {
+impl Text {
+    fn zone(&self, source: &ZoneSource, compiler: &mut Compiler<'_>) -> Result<Zone, ParseError> {
+        let include = |file: &str| {
+            let text = self.included.get(file).cloned();
+            text.ok_or_else(|| format!("cannot read {file}"))
+        };
+        let text = Source {
+            text: &self.main,
+            include: &include,
+        };
+        zone(&source.origin, text, compiler)
+    }
+}
+
+/// The text of a zone file that makes sense; the error says where it does not. Notes in `stamps` what was
+/// looked at, whatever comes of it.
+fn read(source: &ZoneSource, atlas: &Atlas, stamps: &mut Stamps) -> Result<Text, String> {
     let path = source.file.display();
-    let text = fs::read_to_string(&source.file)
+    stamps.insert(source.file.clone(), stamp(&source.file));
+    let main = fs::read_to_string(&source.file)
         .map_err(|it| format!("cannot read zone {:?} from {path}: {it}", source.origin))?;
     let mut scratch = Compiler {
         atlas,
         checks: Checks::default(),
     };
-    match zone(&source.origin, &text, &mut scratch) {
-        Ok(_) => Ok(text),
+    let directory = source.file.parent().unwrap_or_else(|| Path::new(""));
+    let (stamps, included) = (RefCell::new(stamps), RefCell::default());
+    let include = |file: &str| include(directory, file, &stamps, &included);
+    let text = Source {
+        text: &main,
+        include: &include,
+    };
+    match zone(&source.origin, text, &mut scratch) {
         Err(error) => Err(format!("{path}:{error}")),
+        Ok(_) => Ok(Text {
+            included: included.into_inner(),
+            main,
+        }),
     }
+}
+
+/// Reads a file that one in `directory` includes.
+fn include(
+    directory: &Path,
+    file: &str,
+    stamps: &RefCell<&mut Stamps>,
+    included: &RefCell<BTreeMap<String, Arc<str>>>,
+) -> Result<Arc<str>, String> {
+    let path = directory.join(file);
+    let noted = stamp(&path);
+    stamps.borrow_mut().insert(path.clone(), noted);
+    let text = fs::read_to_string(&path);
+    let text = text.map_err(|it| format!("cannot read {}: {it}", path.display()))?;
+    let text: Arc<str> = text.into();
+    let mut included = included.borrow_mut();
+    Ok(Arc::clone(included.entry(file.to_owned()).or_insert(text)))
 }
 
 /// What tells a file from one that took its place, or from itself after a change.

@@ -1,13 +1,14 @@
 //! A zone in memory.
 
 mod data;
+mod generate;
 mod lex;
 mod parse;
 mod show;
 
 pub(crate) use data::data_from_text;
 pub(crate) use lex::Character;
-pub(crate) use parse::zone;
+pub(crate) use parse::{Source, zone};
 pub(crate) use show::Shown as ShownData;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,8 @@
 //! Reads a zone file (RFC 1035 section 5) with LUA records in PowerDNS's notation.
 
+use std::sync::Arc;
+
+use super::generate::{self, Template};
 use super::lex::{Character, Line, Lines, Token, characters};
 use super::{Zone, data};
 use crate::expression;
@@ -9,12 +12,37 @@ use crate::text::{ParseError, Position};
 use crate::wire::kind;
 use crate::wire::name::{Folded, Shown};
 
+/// The text of a zone's file, and where to get those that it includes.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) text: &'a str,
+    /// The text of a file by its name in `$INCLUDE`, or why there is none.
+    pub(crate) include: &'a dyn Fn(&str) -> Result<Arc<str>, String>,
+}
+
+impl<'a> From<&'a str> for Source<'a> {
+    fn from(text: &'a str) -> Self {
+        let include = &|_: &str| Err("this text cannot include others".to_owned());
+        Self { text, include }
+    }
+}
+
+impl<'a> From<&'a String> for Source<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+/// Files that include each other end somewhere.
+const INCLUDES_MAX: usize = 8;
+
 /// Reads the zone at `origin` from the text of its file.
-pub(crate) fn zone(
+pub(crate) fn zone<'a>(
     origin: &Folded,
-    text: &str,
+    source: impl Into<Source<'a>>,
     compiler: &mut Compiler<'_>,
 ) -> Result<Zone, ParseError> {
+    let source = source.into();
     let mut reader = Reader {
         origin: origin.octets(),
         relative_to: origin.octets().to_vec(),
@@ -24,10 +52,10 @@ pub(crate) fn zone(
         builder: Builder::new(origin.octets()),
         plans: Vec::new(),
         compiler,
+        include: source.include,
+        includes: 0,
     };
-    for line in Lines::new(text) {
-        reader.line(&line?)?;
-    }
+    reader.text(source.text)?;
     let store = reader.builder.finish().map_err(|mistake| {
         let position = Position {
             line: mistake.line,
@@ -51,9 +79,16 @@ struct Reader<'a, 'b> {
     builder: Builder,
     plans: Vec<Plan>,
     compiler: &'a mut Compiler<'b>,
+    include: &'a dyn Fn(&str) -> Result<Arc<str>, String>,
+    /// How many files lead to the one that is read.
+    includes: usize,
 }
 
 impl Reader<'_, '_> {
+    fn text(&mut self, text: &str) -> Result<(), ParseError> {
+        Lines::new(text).try_for_each(|line| self.line(&line?))
+    }
+
     fn line(&mut self, line: &Line<'_>) -> Result<(), ParseError> {
         match line.tokens.as_slice() {
             [first, arguments @ ..] if !first.quoted && first.raw.starts_with('$') => {
@@ -83,10 +118,70 @@ impl Reader<'_, '_> {
                 Ok(())
             }
             ("$TTL", _) => Err(error("`$TTL` takes one number of seconds")),
+            ("$INCLUDE", [file]) => self.include(directive.position, file, None),
+            ("$INCLUDE", [file, origin]) => self.include(directive.position, file, Some(origin)),
+            ("$INCLUDE", _) => Err(error("`$INCLUDE` takes a file and perhaps an origin")),
+            ("$GENERATE", [range, rest @ ..]) => self.generate(range, rest),
             (unknown, _) => Err(error(&format!(
-                "there is no `{unknown}` here, only `$ORIGIN` and `$TTL`"
+                "there is no `{unknown}` here, only `$GENERATE`, `$INCLUDE`, `$ORIGIN` and `$TTL`"
             ))),
         }
+    }
+
+    /// Reads another file as if it stood here; the origin is afterwards what it was before (RFC 1035
+    /// section 5.1).
+    fn include(
+        &mut self,
+        at: Position,
+        file: &Token<'_>,
+        origin: Option<&Token<'_>>,
+    ) -> Result<(), ParseError> {
+        if self.includes == INCLUDES_MAX {
+            let message = format!("more than {INCLUDES_MAX} files include each other");
+            return Err(ParseError::new(at, message));
+        }
+        let text = (self.include)(file.raw).map_err(|it| ParseError::new(file.position, it))?;
+        let inside = match origin {
+            Some(origin) => data::name(origin, &self.relative_to)?,
+            None => self.relative_to.clone(),
+        };
+        let outside = std::mem::replace(&mut self.relative_to, inside);
+        let owner = self.last_owner.clone();
+        self.includes += 1;
+        self.text(&text)
+            .map_err(|error| ParseError::new(at, format!("in {}:{error}", file.raw)))?;
+        self.includes -= 1;
+        self.relative_to = outside;
+        self.last_owner = owner;
+        Ok(())
+    }
+
+    /// Reads a record once for each number of a range (as BIND has it).
+    fn generate(&mut self, range: &Token<'_>, record: &[Token<'_>]) -> Result<(), ParseError> {
+        let numbers = generate::range(range)?;
+        let templates: Vec<Template<'_>> =
+            record.iter().map(Template::new).collect::<Result<_, _>>()?;
+        for number in numbers {
+            let texts: Vec<String> = templates.iter().map(|it| it.with(number)).collect();
+            let tokens: Vec<Token<'_>> = record
+                .iter()
+                .zip(&texts)
+                .map(|(token, text)| Token {
+                    raw: text,
+                    ..*token
+                })
+                .collect();
+            match tokens.split_first() {
+                Some((owner, rest)) => self.record(Some(owner), rest)?,
+                None => {
+                    return Err(ParseError::new(
+                        range.position,
+                        "there is no record to generate",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads `[ttl] [class] type data`, TTL and class in any order.

@@ -45,6 +45,100 @@ www.deep.example. 3600 CNAME deep.example.
 }
 
 #[test]
+fn makes_records_of_ranges() {
+    check(
+        &format!(
+            "{START}$GENERATE 1-3/2 host$ 7 IN A 192.0.2.$\n\
+            $GENERATE 9-10 ${{1,3}}.a\\$b CNAME x${{0,2,X}}-$$\n\
+            $GENERATE 26-26 ${{0,5,n}} PTR ${{-20}}.test.\n\
+            $GENERATE 1-2 t TXT \"n $\"\n"
+        ),
+        r#"010.a$b.example. 60 CNAME x09-$.example.
+011.a$b.example. 60 CNAME x0A-$.example.
+a.1.0.example. 60 PTR 6.test.
+example. 60 SOA ns.example. hostmaster.example. 1 3600 600 86400 60
+host1.example. 7 A 192.0.2.1
+host3.example. 7 A 192.0.2.3
+t.example. 60 TXT "n 1"
+t.example. 60 TXT "n 2"
+"#,
+    );
+    check_error(
+        "$GENERATE 3-1 a A 192.0.2.1",
+        "3:11: `3-1` ends before it begins",
+    );
+    check_error(
+        "$GENERATE 1 a A 192.0.2.1",
+        "3:11: `1` is not a range: 1-254, 0-100/2",
+    );
+    check_error(
+        "$GENERATE 1-9/0 a A 192.0.2.1",
+        "3:11: `1-9/0` is not a range: 1-254, 0-100/2",
+    );
+    check_error(
+        "$GENERATE 0-4294967295 a A 192.0.2.1",
+        "3:11: `0-4294967295` makes more records than a million",
+    );
+    check_error(
+        "$GENERATE 250-256 a A 192.0.2.$",
+        "3:23: expected an IPv4 address and found `192.0.2.256`",
+    );
+    check_error(
+        "$GENERATE 1-2 ${0,0,q} A 192.0.2.1",
+        "3:15: `${0,0,q}` has no `${offset,width,base}` that makes sense",
+    );
+    check_error("$GENERATE 1-2", "3:11: there is no record to generate");
+}
+
+#[test]
+fn reads_files_that_it_includes() {
+    let include = |file: &str| match file {
+        "hosts" => Ok(Arc::from("a A 192.0.2.1\n$ORIGIN deep\nb A 192.0.2.2\n")),
+        "broken" => Ok(Arc::from("\nb A\n")),
+        "itself" => Ok(Arc::from("$INCLUDE itself")),
+        _ => Err(format!("cannot read {file}: no such file")),
+    };
+    let read = |lines: &str| {
+        let text = format!("{START}{lines}\n");
+        let source = Source {
+            text: &text,
+            include: &include,
+        };
+        let atlas = Atlas::default();
+        let mut compiler = Compiler {
+            atlas: &atlas,
+            checks: Checks::default(),
+        };
+        zone(&Folded::parse("example.").unwrap(), source, &mut compiler)
+    };
+    let zone =
+        read("o A 192.0.2.9\n$INCLUDE hosts\n A 192.0.2.8\n$INCLUDE hosts sub\nc A 192.0.2.3")
+            .unwrap();
+    let mut names: Vec<String> = zone
+        .nodes()
+        .map(|it| Shown(it.owner()).to_string())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names.join(" "),
+        "a.example. a.sub.example. b.deep.example. b.deep.sub.example. c.example. deep.example. deep.sub.example. example. o.example. sub.example."
+    );
+    let origin = zone.node(&Folded::parse("o.example").unwrap()).unwrap();
+    assert_eq!(origin.set(kind::A).unwrap().data().count(), 2);
+
+    let error = |lines: &str| read(lines).unwrap_err().to_string();
+    assert_eq!(
+        error("$INCLUDE broken"),
+        "3:1: in broken:2:4: an IPv4 address is missing"
+    );
+    assert_eq!(
+        error("$INCLUDE gone"),
+        "3:10: cannot read gone: no such file"
+    );
+    assert!(error("$INCLUDE itself").ends_with("more than 8 files include each other"));
+}
+
+#[test]
 fn compiles_lua_records() {
     check_plan(
         r#"LUA A "ifportup(443, {'192.0.2.1', '192.0.2.2'})""#,
@@ -103,8 +197,8 @@ fn says_what_is_wrong_and_where() {
         "3:1: `a..b` is not a domain name: a label is empty",
     );
     check_error(
-        "$INCLUDE x",
-        "3:1: there is no `$INCLUDE` here, only `$ORIGIN` and `$TTL`",
+        "$INCLUD x",
+        "3:1: there is no `$INCLUD` here, only `$GENERATE`, `$INCLUDE`, `$ORIGIN` and `$TTL`",
     );
     check_error(
         "$TTL soon",

@@ -51,6 +51,25 @@ fn a_file_of_the_same_length_and_age_is_taken_over() {
 }
 
 #[test]
+fn a_file_that_is_included_is_watched_too() {
+    let authority = Authority::start(&zone("new A 192.0.2.7\n"), &[]);
+    let ask = || authority.dig(&["more.example.test", "A", "+short"]);
+    assert_eq!(ask(), "");
+
+    let more = authority.zone_file().with_file_name("more");
+    fs::write(authority.zone_file(), zone("$INCLUDE more\n")).unwrap();
+    eventually("the status says that the file is missing", || {
+        authority.get("/v1/status").contains("cannot read")
+    });
+    for address in ["192.0.2.8", "192.0.2.9"] {
+        fs::write(&more, format!("more A {address}\n")).unwrap();
+        eventually("what it says is answered", || {
+            ask() == format!("{address}\n")
+        });
+    }
+}
+
+#[test]
 fn mistakes_end_the_process_with_one_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("broken.zone");
