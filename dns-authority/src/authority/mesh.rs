@@ -11,8 +11,19 @@ use tracing::{info, warn};
 use crate::mesh_names;
 use crate::zone::Zone;
 
-/// The records of the own cluster's services, and the sign that all of them were written.
-pub(super) const PREFIXES: [&str; 2] = ["causeway/state/services/v1/", "causeway/synced/"];
+/// The records of the own cluster's services and of what others share of them, whether those live, and
+/// the signs that all of it was written.
+pub(super) const PREFIXES: [&str; 6] = [
+    "causeway/state/services/v1/",
+    "causeway/synced/",
+    "causeway/state/peers/v1/",
+    "cilium/cluster-config/",
+    "cilium/cache/services/v1/",
+    "cilium/synced/",
+];
+
+/// Those whose keys begin with the own cluster's name.
+const OWN_PREFIXES: [&str; 2] = ["causeway/state/services/v1/", "causeway/synced/"];
 
 /// The own cluster's services, and the state of the link to its store.
 #[derive(Debug)]
@@ -85,7 +96,7 @@ impl Names {
         self.zone = self
             .mesh
             .as_ref()
-            .map(|mesh| Arc::new(mesh_names::zone(mesh.local_services(), self.serial)));
+            .map(|mesh| Arc::new(mesh_names::zone(mesh, self.serial)));
         true
     }
 
@@ -115,7 +126,7 @@ fn own_cluster(event: &Event) -> Option<ClusterName> {
         Event::Put { key, .. } => Box::new(std::iter::once(key.as_str())),
     };
     keys.find_map(|key| {
-        let rest = PREFIXES
+        let rest = OWN_PREFIXES
             .iter()
             .find_map(|prefix| key.strip_prefix(prefix))?;
         rest.split('/').next()?.parse().ok()

@@ -105,6 +105,19 @@ impl Mesh {
         &self.services
     }
 
+    /// What each cluster shares of one service.
+    pub fn shared_parts(
+        &self,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (&ClusterName, &ClusterService)> {
+        let part = |cluster: &'_ ClusterName| {
+            self.services
+                .get_key_value(&(service.clone(), cluster.clone()))
+        };
+        let parts = self.clusters().into_iter().filter_map(part);
+        parts.map(|((_, cluster), part)| (cluster, part))
+    }
+
     /// Where the cluster is: the first node's place that says where it is.
     ///
     /// A node says so by the annotation [`LOCATION_ANNOTATION`]; all nodes of a cluster are taken
