@@ -39,6 +39,9 @@ const DECODERS: &[(&str, &[&str])] = &[
         &["version"],
     ),
     ("clustermesh-apiserver/src/users/file.rs", &["users_file"]),
+    ("dns-authority/src/message.rs", &["dns_request"]),
+    ("dns-authority/src/wire/edns.rs", &["dns_request"]),
+    ("dns-authority/src/wire/query.rs", &["dns_request"]),
     ("kvstore/src/access.rs", &["requests", "users"]),
     ("kvstore/src/auth/bytes.rs", &["users"]),
     ("kvstore/src/config.rs", &["config", "remote_file"]),
@@ -101,7 +104,7 @@ const DECODES: &[&str] = &[
 ];
 
 /// The crates of fuzz targets.
-const FUZZ: &[&str] = &["kvstore/fuzz", "tests/fuzz"];
+const FUZZ: &[&str] = &["dns-authority/fuzz", "kvstore/fuzz", "tests/fuzz"];
 
 #[test]
 fn every_decoder_has_a_target() {

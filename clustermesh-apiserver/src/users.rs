@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kvstore::auth::{Access, Keys, ROOT};
 use topology::id::ClusterName;
-use topology::record::AGENTS;
+use topology::record::{AGENTS, AUTHORITIES};
 
 use crate::directory::Listing;
 use crate::remote_file::RemoteFile;
@@ -109,6 +109,7 @@ fn local() -> Permissions {
     let mut permissions = readable(read.map(Keys::prefix));
     // What they tell their API server and each other.
     permissions.insert(Keys::prefix(AGENTS), Access::ReadWrite);
+    permissions.insert(Keys::prefix(AUTHORITIES), Access::ReadWrite);
     permissions
 }
 

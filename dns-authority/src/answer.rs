@@ -1,22 +1,27 @@
 //! Decides what a query is answered, and why: a pure function of the zones, the health of targets,
 //! the geography, the query and the client.
 
+mod search;
+
+use search::FAILED;
+pub use search::answer;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::ptr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use topology::health::Health;
 
+use crate::drain::Scales;
 use crate::geo::Atlas;
-use crate::plan::{Basis, Choice, Dependency, Picked, Plan, Scene, evaluate};
-use crate::store::{Found, Node, Set};
+use crate::lifetime::Lifetimes;
+use crate::plan::{Choice, Header, Measures, Picked, Plan, Question, Scene};
+use crate::store::Set;
 use crate::wire::code::{self, Remark};
-use crate::wire::kind;
 use crate::wire::name::Folded;
-use crate::zone::{Zone, Zones};
+use crate::zone::{Lack, Zone, Zones};
 
 /// Everything that answers are made of, at one moment. Published whole, so that no answer mixes
 /// two moments.
@@ -26,6 +31,9 @@ pub struct World {
     pub atlas: Arc<Atlas>,
     /// By [`CheckId`](crate::check::CheckId).
     pub health: Arc<[Health]>,
+    pub measures: Arc<Measures>,
+    pub scales: Arc<Scales>,
+    pub lifetimes: Arc<Lifetimes>,
 }
 
 /// Who asks.
@@ -35,11 +43,21 @@ pub struct Client {
     pub resolver: IpAddr,
     /// Whom the resolver asks for (RFC 7871).
     pub subnet: Option<IpNet>,
+    /// The address that was asked, where that is known.
+    pub local: Option<IpAddr>,
+    pub header: Header,
+    /// Whether signatures are wanted.
+    pub dnssec_ok: bool,
+    /// How long the client lets answers be; 0 if it does not say.
+    pub payload_bytes: u16,
+    pub is_tcp: bool,
 }
 
 /// What is answered, with the way to it. Names and data are the zone's own, but for what a DNAME makes.
 #[derive(Clone, Debug)]
 pub struct Answer<'w> {
+    /// Whose answer it is, if any is responsible.
+    pub zone: Option<&'w Zone>,
     pub code: u16,
     pub authoritative: bool,
     pub answers: Rows<'w>,
@@ -79,11 +97,17 @@ pub enum Owner<'w> {
 #[derive(Clone, Debug)]
 pub enum Data<'w> {
     Made(Box<[u8]>),
+    /// Records that a LUA record has put together for this query.
+    Computed(Vec<Box<[u8]>>),
     Picked(Picked<'w>),
     Set(Set<'w>),
 }
 
 /// One thing that led to an answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most answers of LUA records have one such step, and none is to take memory of its own"
+)]
 #[derive(Clone, Debug)]
 pub enum Step<'w> {
     /// The name is another name for this one.
@@ -95,6 +119,8 @@ pub enum Step<'w> {
     },
     /// The name, or one above it, belongs to other servers.
     Delegated(&'w [u8]),
+    /// The zone is a copy that cannot be answered from.
+    Lacking(Lack),
     /// The name exists without records of this type.
     NoData,
     NoName,
@@ -106,23 +132,20 @@ pub enum Step<'w> {
     Wildcard(&'w [u8]),
 }
 
-/// Longer chains of aliases are mistakes, or loops.
-const ALIASES_MAX: usize = 8;
-
-const NOT_AUTHORITATIVE: Remark = Remark {
-    number: code::REMARK_NOT_AUTHORITATIVE,
-    text: "no zone that is served here holds the name",
-};
-const INCOMPLETE: Remark = Remark {
-    number: code::REMARK_NOT_READY,
-    text: "no health check has come to a verdict",
-};
-const FAILS_OPEN: Remark = Remark {
-    number: code::REMARK_STALE,
-    text: "every target is unhealthy",
-};
-
 impl Client {
+    /// Of whom only the address is known.
+    pub fn at(resolver: IpAddr) -> Self {
+        Self {
+            resolver,
+            subnet: None,
+            local: None,
+            header: Header::default(),
+            dnssec_ok: false,
+            payload_bytes: 0,
+            is_tcp: false,
+        }
+    }
+
     /// Whom the answer is for: the client's network if it is known, else the resolver. A subnet of
     /// length 0 asks to be forgotten.
     pub fn who(&self) -> IpAddr {
@@ -133,62 +156,42 @@ impl Client {
     }
 }
 
-/// Answers a query for records of a type at `name`, class IN. `entropy` is the chance that random
-/// choices are made by.
-pub fn answer<'w>(
-    world: &'w World,
-    name: &Folded,
-    wanted: u16,
+/// What LUA records may ask about.
+pub(crate) fn scene<'s>(
+    world: &'s World,
+    name: &'s Folded,
+    zone: &'s Zone,
     client: Client,
     entropy: u64,
-) -> Answer<'w> {
-    let Some(zone) = world.zones.find(name) else {
-        return Answer {
-            remark: Some(NOT_AUTHORITATIVE),
-            steps: smallvec![Step::NoZone],
-            ..Answer::new(code::REFUSED)
-        };
-    };
-    let scene = Scene {
+) -> Scene<'s> {
+    Scene {
         atlas: &world.atlas,
         health: &world.health,
+        measures: &world.measures,
+        scales: &world.scales,
+        zones: &world.zones,
+        question: Question {
+            name: name.octets(),
+            owner: name.octets(),
+            zone: zone.origin(),
+            resolver: client.resolver,
+            subnet: client.subnet,
+            local: client.local,
+            header: client.header,
+            dnssec_ok: client.dnssec_ok,
+            payload_bytes: client.payload_bytes,
+            tcp: client.is_tcp,
+        },
         who: client.who(),
         entropy,
-    };
-    let mut search = Search {
-        zone,
-        wanted,
-        scene,
-        client,
-        answer: Answer {
-            authoritative: true,
-            ..Answer::new(code::NO_ERROR)
-        },
-    };
-    let mut next = search.resolve(name, Owner::Asked);
-    for _ in 0..ALIASES_MAX {
-        // What another zone says is asked for again, there.
-        let Some((owner, target)) = next.filter(|(_, it)| world.zones.is_of(it, zone)) else {
-            break;
-        };
-        next = search.resolve(&target, owner);
     }
-    search.answer
-}
-
-/// An answer that is being put together.
-struct Search<'w, 's> {
-    zone: &'w Zone,
-    wanted: u16,
-    scene: Scene<'s>,
-    client: Client,
-    answer: Answer<'w>,
 }
 
 impl<'w> Answer<'w> {
     /// An answer without content.
     pub(crate) fn new(code: u16) -> Self {
         Self {
+            zone: None,
             code,
             authoritative: false,
             answers: SmallVec::new(),
@@ -201,187 +204,10 @@ impl<'w> Answer<'w> {
     }
 }
 
-impl<'w> Search<'w, '_> {
-    /// Adds what the zone says of a name; returns the name to go on with if it is an alias.
-    fn resolve(&mut self, name: &Folded, owner: Owner<'w>) -> Option<(Owner<'w>, Folded)> {
-        let node = match self.zone.find(name) {
-            Found::Absent(_) => {
-                self.answer.code = code::NO_NAME;
-                self.negative(u32::MAX, Step::NoName);
-                return None;
-            }
-            // What is signed of a cut is the parent's to say (RFC 4035 section 3.1.4.1).
-            Found::Delegated(cut)
-                if self.wanted == kind::DS && cut.owner().len() == name.length() =>
-            {
-                cut
-            }
-            Found::Delegated(cut) => {
-                self.refer(cut);
-                return None;
-            }
-            Found::Redirected(node) => return self.redirect(name, owner, node),
-            Found::Exact(node) => node,
-            Found::Wildcard(node) => {
-                self.answer.steps.push(Step::Wildcard(node.owner()));
-                node
-            }
-        };
-        self.take(node, owner)
-    }
-
-    fn take(&mut self, node: Node<'w>, owner: Owner<'w>) -> Option<(Owner<'w>, Folded)> {
-        // One set of records is all that ANY gets (RFC 8482 section 4.1).
-        let is_any = self.wanted == kind::ANY;
-        let set = if is_any {
-            node.sets().next()
-        } else {
-            node.set(self.wanted)
-        };
-        let Some(set) = set.or_else(|| node.set(kind::CNAME)) else {
-            self.negative(u32::MAX, Step::NoData);
-            return None;
-        };
-        let target = self.add(owner, set);
-        if set.kind != kind::CNAME || self.wanted == kind::CNAME || is_any {
-            return None;
-        }
-        let target = target?;
-        let name = Folded::read(target).ok()?;
-        self.answer.steps.push(Step::Alias(Owner::Known(target)));
-        Some((Owner::Known(target), name))
-    }
-
-    /// Adds the records of a set, under this name. Returns the data of the first.
-    fn add(&mut self, owner: Owner<'w>, set: Set<'w>) -> Option<&'w [u8]> {
-        let mut first = set.data().next();
-        if first.is_some() {
-            self.answer.steps.push(Step::Static);
-            let data = Data::Set(set);
-            self.answer.answers.push(row(owner.clone(), &set, data));
-        }
-        for plan in set.plans().map(|it| self.zone.plan(it)) {
-            let choice = evaluate(plan, &self.scene);
-            self.widen(choice.dependency);
-            if choice.basis == Basis::AllUnhealthy {
-                self.answer.remark = Some(FAILS_OPEN);
-            }
-            if choice.basis == Basis::Incomplete {
-                self.answer.remark = Some(INCOMPLETE);
-                self.answer.code = code::SERVER_FAILURE;
-                self.answer.authoritative = false;
-                self.answer.answers.clear();
-                self.answer.steps.push(Step::Chosen { plan, choice });
-                return None;
-            }
-            let picked = choice.picked.clone();
-            first = first.or_else(|| picked.first().map(|it| &*it.data));
-            if !picked.is_empty() {
-                let data = Data::Picked(picked);
-                self.answer.answers.push(row(owner.clone(), &set, data));
-            }
-            self.answer.steps.push(Step::Chosen { plan, choice });
-        }
-        if first.is_none() {
-            // Only for now: what is healthy again is found as soon as if it had been answered.
-            self.negative(set.ttl, Step::NoData);
-        }
-        first
-    }
-
-    /// Follows what a DNAME says of all names below it (RFC 6672 section 3.1).
-    fn redirect(
-        &mut self,
-        name: &Folded,
-        owner: Owner<'w>,
-        node: Node<'w>,
-    ) -> Option<(Owner<'w>, Folded)> {
-        let set = node.set(kind::DNAME)?;
-        let target = set.data().next()?;
-        self.answer.steps.push(Step::Redirected(node.owner()));
-        let known = Owner::Known(node.owner());
-        self.answer.answers.push(row(known, &set, Data::Set(set)));
-
-        let kept = name.length() - node.owner().len();
-        let made = [&name.octets()[..kept], target].concat().into_boxed_slice();
-        let Ok(next) = Folded::read(&made) else {
-            self.answer.code = code::NAME_TOO_LONG;
-            return None;
-        };
-        self.answer.answers.push(Row {
-            owner,
-            kind: kind::CNAME,
-            ttl: set.ttl,
-            data: Data::Made(made.clone()),
-        });
-        self.answer
-            .steps
-            .push(Step::Alias(Owner::Made(made.clone())));
-        let is_wanted = [kind::CNAME, kind::ANY].contains(&self.wanted);
-        (!is_wanted).then_some((Owner::Made(made), next))
-    }
-
-    /// Makes the scope hold for one more thing that the answer depends on.
-    fn widen(&mut self, dependency: Dependency) {
-        let Some(subnet) = self.client.subnet.filter(|it| it.prefix_len() > 0) else {
-            return;
-        };
-        let scope = match dependency {
-            Dependency::Address => subnet.prefix_len(),
-            Dependency::Location(fix) => fix.prefix_length,
-            Dependency::Nothing => 0,
-        };
-        self.answer.scope = self.answer.scope.max(scope);
-    }
-
-    /// Says that something is not there, and for how long that may be believed (RFC 2308), which is
-    /// at most `ttl_max` seconds.
-    fn negative(&mut self, ttl_max: u32, step: Step<'w>) {
-        let (origin, soa) = self.zone.soa();
-        let ttl = self.zone.negative_ttl().min(ttl_max);
-        let row = Row {
-            ttl,
-            ..row(Owner::Known(origin), &soa, Data::Set(soa))
-        };
-        self.answer.authorities.push(row);
-        self.answer.steps.push(step);
-    }
-
-    /// Names the servers of a delegated part of the zone, with the addresses that are known.
-    fn refer(&mut self, cut: Node<'w>) {
-        self.answer.authoritative &= !self.answer.answers.is_empty();
-        self.answer.steps.push(Step::Delegated(cut.owner()));
-        let Some(servers) = cut.set(kind::NS) else {
-            return;
-        };
-        let owner = Owner::Known(cut.owner());
-        let data = Data::Set(servers);
-        self.answer.authorities.push(row(owner, &servers, data));
-        for server in servers.data() {
-            let node = Folded::read(server).ok();
-            let node = node.and_then(|it| self.zone.node(&it));
-            let Some(node) = node else {
-                continue;
-            };
-            let sets = [kind::A, kind::AAAA]
-                .into_iter()
-                .filter_map(|it| node.set(it));
-            for set in sets.filter(|it| it.data().next().is_some()) {
-                let owner = Owner::Known(node.owner());
-                self.answer
-                    .additionals
-                    .push(row(owner, &set, Data::Set(set)));
-            }
-        }
-    }
-}
-
-fn row<'w>(owner: Owner<'w>, set: &Set<'_>, data: Data<'w>) -> Row<'w> {
-    Row {
-        owner,
-        kind: set.kind,
-        ttl: set.ttl,
-        data,
+impl Answer<'_> {
+    /// Whether a LUA record on the way failed, other than by waiting for its checks.
+    pub fn record_failed(&self) -> bool {
+        self.code == code::SERVER_FAILURE && self.remark == Some(FAILED)
     }
 }
 
@@ -402,8 +228,12 @@ impl Row<'_> {
     /// What `show` says.
     pub fn try_each<E>(&self, mut show: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         match &self.data {
+            Data::Computed(all) => all.iter().try_for_each(|it| show(it)),
             Data::Made(data) => show(data),
-            Data::Picked(candidates) => candidates.iter().try_for_each(|it| show(&it.data)),
+            Data::Picked(candidates) => {
+                let mut data = candidates.iter().filter_map(|it| it.data.as_deref());
+                data.try_for_each(show)
+            }
             Data::Set(set) => set.data().try_for_each(show),
         }
     }
@@ -417,12 +247,6 @@ impl Owner<'_> {
             Self::Known(name) => name,
             Self::Made(name) => name,
         }
-    }
-}
-
-impl Zones {
-    fn is_of(&self, name: &Folded, zone: &Zone) -> bool {
-        self.find(name).is_some_and(|it| ptr::eq(it, zone))
     }
 }
 

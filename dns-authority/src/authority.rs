@@ -2,9 +2,19 @@
 //! made of.
 
 mod admin;
+mod draining;
 mod mesh;
+mod order;
+mod peers;
+mod planned;
+mod problems;
+mod save;
+mod share;
+mod signing;
 mod state;
+mod verdicts;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,22 +22,35 @@ use anyhow::Context as _;
 use daemon::{Clock, Drain, Process, ReadinessGuard};
 use kvstore::follower::{self, Follower, Update};
 use kvstore::store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::check::CheckId;
 use crate::config::Config;
-use crate::load::{self, Library, MemoryFile};
+use crate::geo::Atlas;
+use crate::load::{Library, Places};
 use crate::metrics::Metrics;
 use crate::probe::Prober;
-use crate::serve::{Responder, Sockets};
-use state::{Ended, State};
+use crate::serve::sockets::Sockets;
+use crate::serve::{self, Service};
+use crate::shared_health::Vantage;
+use crate::transfer::desk::Request;
+use crate::transfer::notify::Serials;
+use draining::Draining;
+use peers::{Means, Peers};
+use save::Saver;
+use share::Share;
+use signing::Signing;
+use state::State;
+use verdicts::{Ended, Verdicts};
 
-/// Probes that are under way at once: each holds a socket.
-const PROBES_MAX: usize = 1024;
+/// Probes that are under way at once: each holds a socket, and those that are not answered hold it
+/// until their timeout, so that every second target of 10,000 may be silent.
+const PROBES_MAX: usize = 8 * 1024;
 /// Updates of the store that wait to be applied; the follower waits beyond that.
 const UPDATES_MAX: usize = 64;
+/// Changes of zones that wait to be made; whoever asks waits beyond that.
+const REQUESTS_MAX: usize = 64;
 /// Questions about the status that wait to be answered.
 const QUESTIONS_MAX: usize = 16;
 /// How often changed files are looked for, and news of health written down.
@@ -39,75 +62,175 @@ const READINESS_DELAY_MAX: Duration = Duration::from_secs(10);
 /// What the owner's task is woken by.
 enum Input {
     Ask(admin::Question),
+    /// Somebody wants a zone changed.
+    Change(Request),
     Due,
     Ended(Ended),
     Mesh(Update),
+    Saved(anyhow::Result<()>),
+    Shared(Update),
+    Surveyed(Box<Survey>),
     Shutdown,
     Tick,
 }
 
+/// The files of places after a look at them, and where addresses are if that has changed.
+struct Survey {
+    places: Places,
+    atlas: Option<Atlas>,
+}
+
+/// Everything that is known before anything is served.
+struct Ground {
+    state: State,
+    places: Places,
+    peers: Peers,
+    saver: Saver,
+    share: Option<Share>,
+}
+
+impl Ground {
+    /// Reads what `config` names, and what an earlier life knew.
+    async fn lay(
+        config: &Config,
+        store: Option<Store>,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let (places, atlas) = Places::open(config)?;
+        let atlas = Arc::new(atlas);
+        let (library, loaded) = Library::open(&config.zones, &atlas)?;
+        let (saver, memory) = Saver::open(config.state_dir.as_deref(), clock)?;
+        let vantage = vantage(config)?;
+        let mut verdicts = Verdicts::new(&vantage, rand::random(), memory);
+        let share = store.map(|store| {
+            verdicts.share(clock.unix_milliseconds());
+            Share::spawn(store, &vantage)
+        });
+        // Where there is a store, it says what is drained, once it answers.
+        let draining = Draining::new(saver.drains()?);
+        let (options, state_dir) = (config.transfer.clone(), config.state_dir.as_deref());
+        let (peers, keeper) = Peers::read(options, &loaded.zones, state_dir).await?;
+        let now = clock.unix_milliseconds() / 1000;
+        let signing = Signing::open(config.signing.clone(), &loaded.zones, now)?;
+        let mut state = State::new(
+            (library, keeper),
+            atlas,
+            verdicts,
+            draining,
+            metrics.clone(),
+            clock,
+        );
+        state.follows_mesh = config.etcd_config.is_some();
+        state.bounds = config.ttl_bounds();
+        state.sign(signing);
+        state.load(loaded);
+        Ok(Self {
+            state,
+            places,
+            peers,
+            saver,
+            share,
+        })
+    }
+}
+
 /// Serves DNS as `config` says until the process drains.
 pub async fn run(config: Config, mut process: Process) -> anyhow::Result<()> {
-    let atlas = Arc::new(load::atlas(&config)?);
-    let (library, loaded) = Library::open(&config.zones, &atlas)?;
-    let file = config
-        .state_dir
-        .as_deref()
-        .map(MemoryFile::in_directory)
-        .transpose()?;
-    let updates = config.etcd_config.as_deref().map(follow).transpose()?;
-    let sockets = Sockets::bind(config.listen).await?;
-
     let metrics = Metrics::register(&mut process.registry);
-    let listen = sockets.address().into_iter().collect();
-    let mut state = State::new(library, atlas, file, metrics.clone(), process.clock, listen);
-    state.follows_mesh = updates.is_some();
-    state.load(loaded);
+    let store = config.etcd_config.as_deref().map(store).transpose()?;
+    let ground = Ground::lay(&config, store.clone(), &metrics, process.clock).await?;
+    let certificate = serve::certificate(&config.serving)?;
+    let sockets = Sockets::bind(&config.serving, certificate)?;
+    let mut state = ground.state;
+    state.listen = sockets.addresses();
+    let updates = store.clone().map(follow);
 
-    let first_verdicts = process
-        .readiness
-        .guard("every health check has a first verdict");
-    let mesh_known = process
-        .readiness
-        .guard("the names of the mesh's services are known");
+    let guard = |what: &'static str| process.readiness.guard(what);
+    let first_verdicts = guard("every health check has a first verdict");
+    let mesh_known = guard("the names of the mesh's services are known");
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let (requests, requested) = mpsc::channel(REQUESTS_MAX);
+    let serials = watch::Sender::new(state.serials());
+    let desk = ground.peers.start(&Means {
+        world: state.world(),
+        serials: serials.subscribe(),
+        requests,
+        clock: process.clock,
+    });
+    let world = (state.world(), desk);
+    let service = Service::new(world, metrics.tallies, process.clock, &config.serving)?;
     let readiness = process.readiness.clone();
-    process.serve_admin(admin::routes(state.world(), questions, readiness));
-    let responder = Responder::new(state.world(), metrics, process.clock);
-    sockets.serve(&responder, &process.drain);
+    let parent = config.signing.dnssec_parent;
+    let routes = admin::routes(state.world(), questions, readiness, store.clone(), parent);
+    process.serve_admin(routes);
+    let served = sockets.serve(&service, &process.drain);
+    served.context("cannot start to answer queries")?;
 
     let owner = Owner {
         state,
-        prober: Prober::new().context("cannot set TLS up for probes")?,
+        serials,
+        prober: Prober::new(config.probe_roots.as_deref())?,
         probes: JoinSet::new(),
+        places: Some(ground.places),
+        survey: JoinSet::new(),
         first_verdicts: Some(first_verdicts),
         mesh_known: Some(mesh_known),
         started: process.clock.now(),
         clock: process.clock,
+        store,
+        share: ground.share,
+        saver: ground.saver,
     };
-    owner.run(updates, asked, process.drain).await;
+    owner.run(updates, asked, requested, process.drain).await;
     Ok(())
 }
 
 /// Follows the records of the own cluster that names are derived from.
-fn follow(config: &std::path::Path) -> anyhow::Result<mpsc::Receiver<Update>> {
-    let store = Store::Etcd(kvstore::config::EtcdConfig::read(config).context("--etcd-config")?);
+fn follow(store: Store) -> mpsc::Receiver<Update> {
     let (sender, updates) = mpsc::channel(UPDATES_MAX);
     let prefixes = mesh::PREFIXES.map(str::to_owned).to_vec();
     tokio::spawn(Follower::new(store, prefixes, follower::Options::default()).run(sender));
-    Ok(updates)
+    updates
+}
+
+fn store(config: &Path) -> anyhow::Result<Store> {
+    let config = kvstore::config::EtcdConfig::read(config).context("--etcd-config")?;
+    Ok(Store::Etcd(config))
+}
+
+/// The name that other authorities know this one by.
+fn vantage(config: &Config) -> anyhow::Result<Vantage> {
+    match &config.vantage {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let name = rustix::system::uname();
+            let name = name.nodename().to_string_lossy();
+            name.parse()
+                .context("cannot go by the host's name; give --vantage")
+        }
+    }
 }
 
 struct Owner {
     state: State,
+    /// For those who tell secondaries.
+    serials: watch::Sender<Serials>,
     prober: Prober,
     probes: JoinSet<Ended>,
+    /// `None` while they are looked at.
+    places: Option<Places>,
+    survey: JoinSet<Box<Survey>>,
     /// Held until the first probes have ended.
     first_verdicts: Option<ReadinessGuard>,
     /// Held until the store was whole once.
     mesh_known: Option<ReadinessGuard>,
     started: Instant,
     clock: Clock,
+    /// The way to other authorities, if there is a store.
+    share: Option<Share>,
+    store: Option<Store>,
+    saver: Saver,
 }
 
 impl Owner {
@@ -115,6 +238,7 @@ impl Owner {
         mut self,
         mut updates: Option<mpsc::Receiver<Update>>,
         mut asked: mpsc::Receiver<admin::Question>,
+        mut requested: mpsc::Receiver<Request>,
         mut drain: Drain,
     ) {
         let mut tick = tokio::time::interval(TICK);
@@ -128,19 +252,47 @@ impl Owner {
                     Input::Ended(ended.expect("a probe does not panic and is never aborted"))
                 }
                 () = until(due) => Input::Due,
+                Some(surveyed) = self.survey.join_next() => {
+                    Input::Surveyed(surveyed.expect("reading files does not panic"))
+                }
                 Some(update) = received(&mut updates) => Input::Mesh(update),
+                Some(update) = heard(&mut self.share) => Input::Shared(update),
+                saved = self.saver.saved() => Input::Saved(saved),
                 Some(question) = asked.recv() => Input::Ask(question),
+                Some(request) = requested.recv() => Input::Change(request),
                 _ = tick.tick() => Input::Tick,
             };
             match input {
-                Input::Ask(question) => drop(question.send(self.state.status())),
+                Input::Ask(question) => question.answer(&mut self.state, self.store.is_some()),
+                Input::Change(request) => self.state.handle_request(request),
                 Input::Due => self.probe(),
-                Input::Ended(ended) => self.state.handle_ended(ended),
+                Input::Ended(ended) => self.handle_ended(ended),
                 Input::Mesh(update) => self.state.handle_update(update),
-                Input::Shutdown => return self.state.remember(),
-                Input::Tick => self.state.handle_tick(),
+                Input::Saved(outcome) => self.state.handle_saved(outcome),
+                Input::Shared(update) => self.state.handle_shared(&update),
+                Input::Shutdown => return self.end().await,
+                Input::Surveyed(survey) => self.handle_survey(*survey),
+                Input::Tick => {
+                    self.handle_tick();
+                    self.survey();
+                }
+            }
+            if let (Some(table), Some(share)) = (self.state.settle(), &self.share) {
+                share.publish(table);
             }
             self.notice_readiness();
+            self.notice_versions();
+        }
+    }
+
+    /// Has secondaries told of zones that changed.
+    fn notice_versions(&mut self) {
+        if let Some(serials) = self.state.take_serials() {
+            self.serials.send_if_modified(|last| {
+                let is_news = *last != serials;
+                *last = serials;
+                is_news
+            });
         }
     }
 
@@ -159,6 +311,61 @@ impl Owner {
                 }
             });
         }
+    }
+
+    /// Takes in all probes that have ended by now, so that many that end at once are one change.
+    fn handle_ended(&mut self, ended: Ended) {
+        self.state.handle_ended(ended);
+        while let Some(ended) = self.probes.try_join_next() {
+            let ended = ended.expect("a probe does not panic and is never aborted");
+            self.state.handle_ended(ended);
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        self.state.handle_tick();
+        let over = self.state.forget_drains();
+        if let Some(store) = self.store.clone().filter(|_| !over.is_empty()) {
+            order::forget(store, over);
+        }
+        if self.saver.is_free()
+            && let Some(news) = self.state.take_news()
+        {
+            self.saver.save(news);
+        }
+    }
+
+    /// Leaves nothing behind that is not true any more, and everything that is.
+    async fn end(mut self) {
+        if let Some(share) = self.share.take() {
+            share.end().await;
+        }
+        self.saver.end(self.state.take_news()).await;
+    }
+
+    /// Begins to find out where addresses are now, if files or the mesh say otherwise.
+    fn survey(&mut self) {
+        let Some(mut places) = self.places.take() else {
+            return;
+        };
+        let mesh = self.state.take_mesh_places();
+        if mesh.is_none() && !places.is_changed() {
+            self.places = Some(places);
+            return;
+        }
+        self.survey.spawn_blocking(move || {
+            let changed = places.refresh();
+            let atlas = match mesh {
+                None => changed,
+                Some(mesh) => Some(places.with_mesh(mesh)),
+            };
+            Box::new(Survey { places, atlas })
+        });
+    }
+
+    fn handle_survey(&mut self, Survey { places, atlas }: Survey) {
+        self.state.handle_places(places.problems(), atlas);
+        self.places = Some(places);
     }
 
     fn notice_readiness(&mut self) {
@@ -187,14 +394,9 @@ async fn received(updates: &mut Option<mpsc::Receiver<Update>>) -> Option<Update
     }
 }
 
-impl std::fmt::Debug for Ended {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            generation,
-            id,
-            outcome,
-        } = self;
-        let id: &CheckId = id;
-        write!(formatter, "{generation}/{id:?}: {outcome:?}")
+async fn heard(share: &mut Option<Share>) -> Option<Update> {
+    match share {
+        Some(share) => share.next().await,
+        None => std::future::pending().await,
     }
 }

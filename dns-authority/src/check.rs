@@ -1,7 +1,12 @@
 //! What is probed: one check per target and way of asking, shared by every record that names it.
 
 pub mod board;
+pub mod fingerprint;
 pub mod memory;
+pub mod method;
+
+pub use fingerprint::Fingerprint;
+pub use method::{GrpcProbe, Headers, HttpProbe, Method, StatusSet, TlsProbe};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,67 +15,65 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A question that is asked of one target, again and again. Records with equal questions share it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Check {
-    pub target: SocketAddr,
+    pub target: Endpoint,
     pub method: Method,
     pub timing: Timing,
     /// The address that probes come from, if the operator chose one.
     pub source: Option<IpAddr>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Method {
-    /// Healthy if the URL is answered as expected.
-    Http(HttpProbe),
-    /// Healthy if a TCP connection is accepted.
-    Tcp,
+/// Whom a probe goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// The port is 0 where the question knows no ports.
+    Address(SocketAddr),
+    /// A host whose address is looked up for every probe: for health that is told elsewhere.
+    Named { host: String, port: u16 },
 }
 
-/// An HTTP GET and the answer that counts as healthy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HttpProbe {
-    pub tls: bool,
-    /// The URL's host, for SNI.
-    pub host: String,
-    /// Host, with the port unless it is the scheme's default: the `Host` header.
-    pub authority: String,
-    /// Path and query, at least `/`.
-    pub path: String,
-    pub user_agent: String,
-    pub expected_status: u16,
-    pub body_contains: Option<String>,
-    /// Octets of the body that are read at most.
-    pub body_bytes_max: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timing {
     pub interval: Duration,
     /// Bounds one probe, connecting included.
     pub timeout: Duration,
     /// Failures in a row before a target counts as unhealthy; at least 1.
     pub fall: u32,
+    /// Successes in a row before an unhealthy target counts as healthy again; at least 1.
+    pub rise: u32,
 }
 
 impl Check {
-    /// The URL, or `tcp`: with the target it says what is asked of whom.
+    /// What is asked, without whom.
     pub fn question(&self) -> String {
-        match &self.method {
-            Method::Tcp => "tcp".to_owned(),
-            Method::Http(http) => {
-                let scheme = if http.tls { "https" } else { "http" };
-                format!("{scheme}://{}{}", http.authority, http.path)
-            }
-        }
+        self.method.question()
     }
 }
 
 impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.method {
-            Method::Tcp => write!(formatter, "tcp {}", self.target),
-            Method::Http(_) => write!(formatter, "{} at {}", self.question(), self.target),
+            Method::Icmp | Method::Tcp => write!(formatter, "{} {}", self.question(), self.target),
+            Method::Grpc(_) | Method::Http(_) => {
+                write!(formatter, "{} at {}", self.question(), self.target)
+            }
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) if address.port() == 0 => write!(formatter, "{}", address.ip()),
+            Self::Address(address) => write!(formatter, "{address}"),
+            Self::Named { host, port } => write!(formatter, "{host}:{port}"),
         }
     }
 }
@@ -80,6 +83,9 @@ impl fmt::Display for Check {
 pub struct CheckId(u32);
 
 impl CheckId {
+    /// Of what nobody checks: always unknown.
+    pub(crate) const NOBODY: Self = Self(u32::MAX);
+
     pub fn index(self) -> usize {
         self.0 as usize
     }

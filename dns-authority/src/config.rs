@@ -1,11 +1,18 @@
 //! The command line.
 
-use std::net::SocketAddr;
+mod signing;
+
+pub use signing::{SigningOptions, Wish};
+
 use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::lifetime::Bounds;
+use crate::shared_health::Vantage;
 use crate::wire::name::Folded;
+
+use crate::serve;
 
 /// Authoritative DNS with health-checked, geo-aware answers
 #[derive(Clone, Debug, Parser)]
@@ -20,20 +27,15 @@ Zones are files of ordinary records and of LUA records in PowerDNS's notation, a
 all, ifportup, ifurlup, pickclosest, pickhashed, pickrandom, pickwhashed or pickwrandom. Changed files are taken
 over within a second or two; one with a mistake is reported, and its zone stays as it was.
 
-Probes of https:// URLs accept any certificate, as PowerDNS's do: they find out whether a target serves, not
-whether it is the right one. Whoever can redirect a probe can make a target count as healthy, nothing more.
+Probes of https:// URLs accept any certificate unless a record asks for more, as PowerDNS's do: they find out
+whether a target serves, not whether it is the right one. Whoever can redirect such a probe can make a target count
+as healthy, nothing more.
 
 Ask `meshctl explain dns NAME --from ADDRESS` why an answer is what it is."
 )]
 pub struct Config {
-    /// Address that answers queries, over UDP and TCP
-    #[arg(
-        long,
-        env = "CAUSEWAY_LISTEN",
-        value_name = "ADDR:PORT",
-        default_value = "0.0.0.0:53"
-    )]
-    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub serving: serve::options::Options,
 
     /// A zone and its file; may be repeated (commas between several in the environment)
     #[arg(
@@ -66,8 +68,46 @@ pub struct Config {
     #[arg(long, env = "CAUSEWAY_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Certificates of authorities, in PEM, for probes that are to verify their targets
+    #[arg(long, env = "CAUSEWAY_PROBE_ROOTS", value_name = "FILE")]
+    pub probe_roots: Option<PathBuf>,
+
+    /// Name that other authorities know this one by; each needs its own [default: the host's name]
+    #[arg(long, env = "CAUSEWAY_VANTAGE", value_name = "NAME")]
+    pub vantage: Option<Vantage>,
+
+    /// Seconds for which answers of health-checked records are kept right after a change
+    ///
+    /// With this or --ttl-max, such answers are kept for a tenth of the time since health last changed: at
+    /// least for --ttl-min and at most for --ttl-max, each of which is the record's TTL if it is not given.
+    #[arg(long, env = "CAUSEWAY_TTL_MIN", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=TTL_MAX))]
+    pub ttl_min: Option<u32>,
+
+    /// Seconds for which answers of health-checked records are kept after a long calm; see --ttl-min
+    #[arg(long, env = "CAUSEWAY_TTL_MAX", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=TTL_MAX))]
+    pub ttl_max: Option<u32>,
+
+    #[command(flatten)]
+    pub signing: SigningOptions,
+
+    #[command(flatten)]
+    pub transfer: crate::transfer::options::Options,
+
     #[command(flatten)]
     pub daemon: daemon::Options,
+}
+
+/// A week in seconds: what is kept for longer is not health-checked.
+const TTL_MAX: i64 = 604_800;
+
+impl Config {
+    /// Between which TTLs answers of health-checked records are.
+    pub fn ttl_bounds(&self) -> Bounds {
+        Bounds {
+            min: self.ttl_min,
+            max: self.ttl_max,
+        }
+    }
 }
 
 /// Where a zone comes from.
@@ -100,7 +140,13 @@ mod tests {
     fn has_the_defaults_that_the_help_shows() {
         let config = Config::try_parse_from(["dns-authority"]).unwrap();
 
-        assert_eq!(config.listen.to_string(), "0.0.0.0:53");
+        let listen: Vec<String> = config
+            .serving
+            .listen
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(listen, ["0.0.0.0:53", "[::]:53"]);
         assert_eq!(config.daemon.admin.to_string(), "127.0.0.1:9963");
     }
 

@@ -6,8 +6,9 @@ use topology::health::Health;
 use topology::report::{DnsCandidate, DnsExplanation};
 
 use crate::answer::{Client, Owner, Row, Step, World, answer};
+use crate::check::CheckId;
 use crate::geo::Description;
-use crate::plan::{Basis, Candidate, Choice, Dependency, Plan, Scene, Selector, distance};
+use crate::plan::{Basis, Choice, Dependency, Part, Pick, Plan, Records, Selector, distance};
 use crate::wire::name::{Folded, Shown};
 use crate::wire::{code, kind};
 use crate::zone::ShownData;
@@ -20,17 +21,8 @@ pub fn explain(
     from: IpAddr,
     entropy: u64,
 ) -> DnsExplanation {
-    let client = Client {
-        resolver: from,
-        subnet: None,
-    };
+    let client = Client::at(from);
     let answer = answer(world, name, kind, client, entropy);
-    let scene = Scene {
-        atlas: &world.atlas,
-        health: &world.health,
-        who: client.who(),
-        entropy,
-    };
     let place = world.atlas.describe(from);
     let reasons: Vec<String> = answer.steps.iter().map(|it| sentence(it, name)).collect();
 
@@ -46,7 +38,7 @@ pub fn explain(
         candidates: answer
             .steps
             .iter()
-            .flat_map(|it| candidates(it, &scene))
+            .flat_map(|it| candidates(it, world, from))
             .collect(),
     }
 }
@@ -82,6 +74,7 @@ fn sentence(step: &Step<'_>, asked: &Folded) -> String {
         Step::Delegated(cut) => format!("{} is delegated to other servers", Shown(cut)),
         Step::NoData => "the name has no records of this type".to_owned(),
         Step::NoName => "the name does not exist".to_owned(),
+        Step::Lacking(lack) => lack.text().to_owned(),
         Step::NoZone => "no zone that is served holds the name".to_owned(),
         Step::Redirected(from) => format!("all below {} is below another name", Shown(from)),
         Step::Static => "the zone says so".to_owned(),
@@ -92,10 +85,33 @@ fn sentence(step: &Step<'_>, asked: &Folded) -> String {
 }
 
 fn chosen(plan: &Plan, choice: &Choice<'_>) -> String {
-    let Plan { function, sets, .. } = plan;
+    let function = &plan.function;
+    if let Some(failure) = &choice.failure
+        && !choice.parts.iter().any(|it| it.basis == Basis::Incomplete)
+    {
+        return format!("{function}: {failure}");
+    }
+    let mut parts: Vec<String> = choice.parts.iter().map(made).collect();
+    if let Records::Made(records) = &choice.records
+        && choice.failure.is_none()
+    {
+        parts.push(match records.len() {
+            0 => format!("{function}: it gave nothing"),
+            _ => format!("{function}: computed for this query"),
+        });
+    }
+    match parts.is_empty() {
+        true => "the record says so".to_owned(),
+        false => parts.join("; "),
+    }
+}
+
+/// How one choice of a record came about.
+fn made(part: &Part<'_>) -> String {
+    let Pick { function, sets, .. } = part.pick;
     let is_checked = sets.iter().flatten().any(|it| it.check.is_some());
-    let by = by(choice);
-    match choice.basis {
+    let by = by(part);
+    match part.basis {
         _ if function == "constant" => "the record says so".to_owned(),
         Basis::Healthy { .. } if !is_checked => format!("{function}: chosen {by}"),
         Basis::Healthy { set } => format!("{function}: healthy in set {}, chosen {by}", set + 1),
@@ -105,7 +121,7 @@ fn chosen(plan: &Plan, choice: &Choice<'_>) -> String {
                 set + 1
             )
         }
-        Basis::AllUnhealthy if choice.picked.is_empty() => {
+        Basis::AllUnhealthy if part.picked.is_empty() => {
             format!(
                 "{function}: every target is unhealthy, and the record says to answer nothing then"
             )
@@ -121,78 +137,111 @@ fn chosen(plan: &Plan, choice: &Choice<'_>) -> String {
     }
 }
 
-fn by(choice: &Choice<'_>) -> &'static str {
-    match (choice.selector, choice.dependency) {
-        _ if choice.usable_count == 1 => "because it is the only one",
+fn by(part: &Part<'_>) -> &'static str {
+    match (part.selector, part.dependency) {
+        _ if part.usable_count == 1 => "because it is the only one",
         (Selector::All, _) => "all",
         (Selector::Closest, Dependency::Location(fix)) if fix.location.is_none() => {
             "by chance, because nobody knows where the client is"
         }
         (Selector::Closest, _) => "by distance",
+        (Selector::Consistent | Selector::WeightedHashed, _) => {
+            "by the client's address and the weights"
+        }
+        (Selector::First, _) => "because it comes first",
         (Selector::Hashed, _) => "by the client's address",
-        (Selector::Random, _) => "by chance",
-        (Selector::WeightedHashed, _) => "by the client's address and the weights",
+        (Selector::Latency, Dependency::Nothing) => "by round-trip time",
+        (Selector::Latency, _) => "by distance, because nobody measured round trips",
+        (Selector::LeastLoad, _) => "by load",
+        (Selector::NameHashed, _) => "by the name and the weights",
+        (Selector::Random | Selector::Sample, _) => "by chance",
+        (Selector::SelfWeighted, _) => {
+            "by the client's address and the weights that targets report"
+        }
         (Selector::WeightedRandom, _) => "by chance and the weights",
     }
 }
 
 /// What a record chose among; nothing for steps that choose nothing.
-fn candidates(step: &Step<'_>, scene: &Scene<'_>) -> Vec<DnsCandidate> {
-    let Step::Chosen { plan, choice } = step else {
+fn candidates(step: &Step<'_>, world: &World, from: IpAddr) -> Vec<DnsCandidate> {
+    let Step::Chosen { choice, .. } = step else {
         return Vec::new();
     };
-    let fix = scene.atlas.locate(scene.who);
+    let fix = world.atlas.locate(from);
+    let health = |it: CheckId| {
+        world
+            .health
+            .get(it.index())
+            .copied()
+            .unwrap_or(Health::Unknown)
+    };
     let mut rows = Vec::new();
-    for (set, candidates) in plan.sets.iter().enumerate() {
-        for candidate in candidates {
-            let chosen = choice.picked.iter().any(|it| std::ptr::eq(*it, candidate));
-            rows.push(DnsCandidate {
-                value: candidate.text.clone(),
-                health: candidate.check.map(|it| scene.health_of(it)),
-                distance: distance(candidate, fix),
-                chosen,
-                because: because(candidate, set, chosen, choice, scene).to_owned(),
-            });
+    for part in &choice.parts {
+        for (set, candidates) in part.pick.sets.iter().enumerate() {
+            for candidate in candidates {
+                let chosen = part.picked.iter().any(|it| std::ptr::eq(*it, candidate));
+                let health = candidate.check.map(health);
+                let usable = health.unwrap_or(Health::Healthy);
+                let is_drained = !world.scales.takes_part(&candidate.text, from);
+                rows.push(DnsCandidate {
+                    value: candidate.text.clone(),
+                    health,
+                    distance: distance(candidate, fix),
+                    chosen,
+                    because: match (chosen, is_drained && usable == Health::Healthy) {
+                        (false, true) => "it is being drained".to_owned(),
+                        _ => because(usable, set, chosen, part).to_owned(),
+                    },
+                });
+            }
         }
     }
     rows
 }
 
 /// Why one candidate won or lost.
-fn because(
-    candidate: &Candidate,
-    set: usize,
-    chosen: bool,
-    choice: &Choice<'_>,
-    scene: &Scene<'_>,
-) -> &'static str {
-    let health = candidate
-        .check
-        .map_or(Health::Healthy, |it| scene.health_of(it));
-    let (usable_set, usable_health) = match choice.basis {
+fn because(health: Health, set: usize, chosen: bool, part: &Part<'_>) -> &'static str {
+    let (usable_set, usable_health) = match part.basis {
         Basis::AllUnhealthy if chosen => return "nothing is healthy, and this is answered in doubt",
         Basis::AllUnhealthy => return "unhealthy",
         Basis::Incomplete => return "not answered before a check has come to a verdict",
         Basis::Healthy { set } => (set, Health::Healthy),
         Basis::Unknown { set } => (set, Health::Unknown),
     };
+    let (won, lost) = by_selector(part.selector);
     match (chosen, health) {
-        (true, _) if choice.usable_count == 1 => "the only one that is usable",
-        (true, _) => match choice.selector {
-            Selector::Closest => "the closest that is usable",
-            Selector::All => "all that are usable are answered",
-            Selector::Hashed | Selector::WeightedHashed => "it fell to this client",
-            Selector::Random | Selector::WeightedRandom => "chance chose it",
-        },
+        (true, _) if part.usable_count == 1 => "the only one that is usable",
+        (true, _) => won,
         (false, Health::Unhealthy) => "unhealthy",
         (false, health) if health > usable_health => "not probed yet, and others are healthy",
         (false, _) if set > usable_set => "an earlier set has usable candidates",
-        (false, _) => match choice.selector {
-            Selector::Closest => "farther away, or as close and chance chose another",
-            Selector::All => "not usable",
-            Selector::Hashed | Selector::WeightedHashed => "it falls to other clients",
-            Selector::Random | Selector::WeightedRandom => "chance chose another",
-        },
+        (false, _) if set < usable_set => "too few of its set are healthy, or it is full",
+        (false, _) => lost,
+    }
+}
+
+/// What made one win, and what made the others lose.
+fn by_selector(selector: Selector) -> (&'static str, &'static str) {
+    match selector {
+        Selector::All => ("all that are usable are answered", "not usable"),
+        Selector::Closest => (
+            "the closest that is usable",
+            "farther away, or as close and chance chose another",
+        ),
+        Selector::First => ("the first that is usable", "another comes first"),
+        Selector::Latency => (
+            "the one that is reached fastest",
+            "another is reached faster",
+        ),
+        Selector::LeastLoad => ("the one with the least load", "another has less load"),
+        Selector::NameHashed => ("it fell to this name", "it falls to other names"),
+        Selector::Consistent
+        | Selector::Hashed
+        | Selector::SelfWeighted
+        | Selector::WeightedHashed => ("it fell to this client", "it falls to other clients"),
+        Selector::Random | Selector::Sample | Selector::WeightedRandom => {
+            ("chance chose it", "chance chose another")
+        }
     }
 }
 
@@ -270,9 +319,11 @@ shop LUA A (\"ifportup(80, {'192.0.2.11', '198.51.100.11', '203.0.113.11'}, \"
             zone(&Folded::parse("example.").unwrap(), ZONE, &mut compiler).unwrap(),
         ));
         let world = World {
+            measures: Arc::default(),
             zones: Arc::new(zones),
             atlas,
             health: Arc::new([Health::Unhealthy, Health::Healthy, Health::Unknown]),
+            ..World::default()
         };
         let name = Folded::parse(&format!("{label}.example.")).unwrap();
         let found = explain(&world, &name, kind::A, from.parse().unwrap(), 0);

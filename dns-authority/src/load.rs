@@ -1,21 +1,30 @@
 //! Reads what the command line names: zones, places, and what an earlier life knew.
 
+mod places;
+
+pub use places::Places;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use crate::api::ApiKey;
 use crate::check::Checks;
 use crate::check::memory::Memory;
-use crate::config::{Config, ZoneSource};
-use crate::geo::{Atlas, Database, Overrides};
+use crate::config::ZoneSource;
+use crate::drain::Drains;
+use crate::geo::Atlas;
 use crate::plan::Compiler;
 use crate::text::ParseError;
+use crate::transfer::options::Options;
+use crate::tsig::{Keys, read_keys};
+use crate::wire::name::Shown;
 use crate::zone::{Source, Zone, Zones, zone};
 
 /// The zone files, each with the last text of it that made sense.
@@ -97,6 +106,11 @@ impl Library {
             }
         }
         is_changed.then(|| self.compile(atlas))
+    }
+
+    /// All zones anew, since addresses are elsewhere now.
+    pub fn relocate(&self, atlas: &Atlas) -> anyhow::Result<Loaded> {
+        self.compile(atlas)
     }
 
     /// What is wrong with the files as they are now, one sentence each.
@@ -212,29 +226,52 @@ fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-/// Reads the places that the command line names.
-pub fn atlas(config: &Config) -> anyhow::Result<Atlas> {
-    let overrides = match &config.geo_overrides {
-        None => Overrides::default(),
+/// Reads the keys that other servers sign with.
+pub fn keys(options: &Options) -> anyhow::Result<Keys> {
+    let keys = match &options.key_file {
+        None => Keys::default(),
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("cannot read --geo-overrides {}", path.display()))?;
-            text.parse()
-                .map_err(|it| anyhow!("{}:{it}", path.display()))?
+            let text = secret(path, "--key-file")?;
+            read_keys(&text).map_err(|it| anyhow!("{}:{it}", path.display()))?
         }
     };
-    let mut databases = Vec::new();
-    for path in &config.geoip {
-        let shown = path.display();
-        let content = fs::read(path).with_context(|| format!("cannot read --geoip {shown}"))?;
-        let name = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        databases.push(Database::new(name, content).with_context(|| shown.to_string())?);
+    for name in options.key_names() {
+        if keys.find(name).is_none() {
+            let name = Shown(name);
+            bail!("--key-file has no key {name}; make one with: tsig-keygen {name}");
+        }
     }
-    Ok(Atlas::new(overrides, databases))
+    Ok(keys)
+}
+
+/// Reads the key that clients of the API show.
+pub fn api_key(path: &Path) -> anyhow::Result<ApiKey> {
+    let text = secret(path, "--api-key-file")?;
+    ApiKey::new(&text).map_err(|it| anyhow!("{}: {it}", path.display()))
+}
+
+/// Reads a file that nobody else may read.
+fn secret(path: &Path, flag: &str) -> anyhow::Result<String> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).with_context(|| format!("cannot read {flag} {shown}"))?;
+    if metadata.mode() & OTHERS != 0 {
+        bail!("others can read {flag} {shown}; run: chmod 600 {shown}");
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {flag} {shown}"))
+}
+
+/// What a file's mode lets everybody but its owner do.
+const OTHERS: u32 = 0o077;
+
+/// The directory of journals, which is made if it is missing.
+pub fn journals(state_dir: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    let Some(directory) = state_dir else {
+        return Ok(None);
+    };
+    let directory = directory.join("zones");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(Some(directory))
 }
 
 /// The file that keeps the health of targets.
@@ -263,9 +300,43 @@ impl MemoryFile {
 
     /// Replaces the file as a whole, so that a crash leaves the old or the new one.
     pub fn write(&self, memory: &Memory) -> anyhow::Result<()> {
-        let fresh = self.0.with_extension("json.new");
-        let written =
-            fs::write(&fresh, memory.to_json()).and_then(|()| fs::rename(&fresh, &self.0));
-        written.with_context(|| format!("cannot write {}", self.0.display()))
+        replace(&self.0, memory.to_json().as_bytes())
     }
+
+    /// The drains that were in force; none if there is no file of them.
+    pub fn read_drains(&self) -> anyhow::Result<Drains> {
+        let path = self.drains();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Drains::default()),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        Drains::from_json(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Replaces the file of the drains as a whole.
+    pub fn write_drains(&self, json: &str) -> anyhow::Result<()> {
+        replace(&self.drains(), json.as_bytes())
+    }
+
+    fn drains(&self) -> PathBuf {
+        self.0.with_file_name("drains.json")
+    }
+}
+
+fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("json.new");
+    let written = write_through(&fresh, content).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // Half a file would only take the room that the next attempt needs.
+        let _ = fs::remove_file(&fresh);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// On disk when it returns, so that a crash of the machine leaves no empty file under the final name.
+fn write_through(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }

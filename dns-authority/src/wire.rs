@@ -7,6 +7,7 @@ pub mod kind;
 pub mod name;
 pub mod query;
 pub mod reply;
+pub mod whole;
 
 /// The Internet's, which is the only one that is served.
 pub const CLASS_IN: u16 = 1;

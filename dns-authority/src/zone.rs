@@ -5,6 +5,7 @@ mod generate;
 mod lex;
 mod parse;
 mod show;
+mod signed;
 
 pub(crate) use data::data_from_text;
 pub(crate) use lex::Character;
@@ -14,8 +15,10 @@ pub(crate) use show::Shown as ShownData;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::dnssec::signer::Signer;
+use crate::journal::View;
 use crate::plan::Plan;
-use crate::store::{Found, Node, Set, Store, Traits};
+use crate::store::{Builder, Found, NewSet, Node, Set, Store, Traits, Value};
 use crate::wire::kind;
 use crate::wire::name::{Folded, Shown};
 
@@ -28,6 +31,29 @@ pub struct Zone {
     traits: Traits,
     plans: Arc<[Plan]>,
     negative_ttl: u32,
+    /// Signs what the zone says, if anything does.
+    signer: Option<Arc<Signer>>,
+    /// Why it answers nothing, if it does not.
+    lack: Option<Lack>,
+}
+
+/// Why a copy of another server's zone answers nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It was not received yet.
+    Absent,
+    /// Its primary has been silent for longer than the zone allows.
+    Expired,
+}
+
+impl Lack {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Absent => "the zone has not come from its primary yet",
+            Self::Expired => "the zone has expired: its primary does not answer",
+        }
+    }
 }
 
 impl Zone {
@@ -35,16 +61,27 @@ impl Zone {
     ///
     /// There is no SOA at the origin.
     pub(crate) fn new(origin: Folded, store: Store, plans: Vec<Plan>) -> Result<Self, NoSoa> {
+        let traits = store.traits(origin.length());
+        Self::of(origin, (store, traits), plans.into())
+    }
+
+    fn of(
+        origin: Folded,
+        (store, traits): (Store, Traits),
+        plans: Arc<[Plan]>,
+    ) -> Result<Self, NoSoa> {
         let soa = store.find(origin.octets()).and_then(|it| it.set(kind::SOA));
         let soa = soa.and_then(|it| Some((it.data().next()?, it.ttl)));
         let no_soa = || NoSoa(Shown(origin.octets()).to_string());
         let (data, ttl) = soa.ok_or_else(no_soa)?;
         Ok(Self {
             negative_ttl: ttl.min(minimum(data)),
-            traits: store.traits(origin.length()),
+            traits,
             origin,
             store,
-            plans: plans.into(),
+            plans,
+            signer: None,
+            lack: None,
         })
     }
 
@@ -94,6 +131,71 @@ impl Zone {
     pub fn plan(&self, number: usize) -> &Plan {
         &self.plans[number]
     }
+
+    /// This version with these sets, and no others, at these names.
+    ///
+    /// # Errors
+    ///
+    /// What would not go together.
+    pub fn with(&self, changes: &[(Vec<u8>, Vec<NewSet>)]) -> Result<Self, String> {
+        let store = self.store.with(self.origin(), changes)?;
+        let plans = Arc::clone(&self.plans);
+        // To look through all names would cost more than the change.
+        let mut traits = self.traits;
+        for (name, sets) in changes {
+            let is_origin = name.len() == self.origin.length();
+            traits.has_cuts |= !is_origin && sets.iter().any(|it| it.kind == kind::NS);
+            traits.has_dnames |= sets.iter().any(|it| it.kind == kind::DNAME);
+        }
+        let zone = Self::of(self.origin.clone(), (store, traits), plans);
+        zone.map_err(|it| it.to_string())
+    }
+
+    /// The place of a zone that is to come.
+    pub(crate) fn absent(origin: &Folded) -> Self {
+        let mut builder = Builder::new(origin.octets());
+        let soa = [0; 22];
+        builder.push(0, origin.octets(), kind::SOA, 0, Value::Data(&soa));
+        let store = builder.finish().expect("a zone of one record");
+        let zone = Self::of(origin.clone(), (store, Traits::default()), Arc::default());
+        Self {
+            lack: Some(Lack::Absent),
+            ..zone.expect("it has an SOA")
+        }
+    }
+
+    /// The same zone, lacking something else, or nothing.
+    pub(crate) fn lacking(&self, lack: Option<Lack>) -> Self {
+        Self {
+            lack,
+            ..self.clone()
+        }
+    }
+
+    /// Why it answers nothing, if it does not.
+    pub fn lack(&self) -> Option<Lack> {
+        self.lack
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Shows the version as copies have it.
+    pub fn view<T>(&self, with: impl FnOnce(View<'_>) -> T) -> T {
+        let expand = |number| {
+            let picks = self.plan(number).picks();
+            let candidates = picks.iter().flat_map(|it| it.sets.iter().flatten());
+            let mut data: Vec<_> = candidates.filter_map(|it| it.data.clone()).collect();
+            data.sort();
+            data.dedup();
+            data
+        };
+        with(View {
+            store: &self.store,
+            expand: &expand,
+        })
+    }
 }
 
 /// The last of an SOA's numbers: for how many seconds absence may be believed (RFC 2308 section 4).
@@ -128,7 +230,16 @@ impl Zones {
 
     /// The zone that `name` belongs to: the one with the longest origin.
     pub fn find(&self, name: &Folded) -> Option<&Zone> {
-        let suffixes = (0..=name.labels()).map(|it| name.suffix(it));
+        self.find_below(name, 0)
+    }
+
+    /// The zone that the name above `name` belongs to.
+    pub fn find_above(&self, name: &Folded) -> Option<&Zone> {
+        self.find_below(name, 1)
+    }
+
+    fn find_below(&self, name: &Folded, skipped: usize) -> Option<&Zone> {
+        let suffixes = (skipped..=name.labels()).map(|it| name.suffix(it));
         let mut zones = suffixes.filter_map(|it| self.0.get(it));
         zones.next().map(|it| &**it)
     }

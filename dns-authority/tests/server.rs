@@ -8,16 +8,38 @@
 
 #[path = "server/answers.rs"]
 mod answers;
+#[path = "server/conformance.rs"]
+mod conformance;
+#[path = "server/drains.rs"]
+mod drains;
 #[path = "server/files.rs"]
 mod files;
 #[path = "server/health.rs"]
 mod health;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/mesh.rs"]
 mod mesh;
+#[path = "server/mmdb.rs"]
+mod mmdb;
+#[path = "server/peers.rs"]
+mod peers;
+#[path = "server/places.rs"]
+mod places;
+#[path = "server/powerdns.rs"]
+mod powerdns;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/scale.rs"]
+mod scale;
+#[path = "server/sharing.rs"]
+mod sharing;
+#[path = "server/signed.rs"]
+mod signed;
 #[path = "server/target.rs"]
 mod target;
+#[path = "server/transports.rs"]
+mod transports;
 
 /// Frankfurt and Ashburn: clients in 10.1 and 10.2, targets near each.
 const OVERRIDES: &str = "

@@ -8,9 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod clustermesh;
+mod dns;
 mod encrypt;
 
 pub(crate) use clustermesh::{Clustermesh, Connect, Disconnect, Of, Place};
+pub(crate) use dns::{Dns, DnsDrain, DnsHealth};
 pub(crate) use encrypt::{Encrypt, Rotate};
 
 /// Asks the mesh questions: how it is, and why it does what it does
@@ -90,6 +92,18 @@ Examples:
   meshctl clustermesh connect eu us --help"
     )]
     Clustermesh(Clustermesh),
+
+    /// See what DNS authorities know of their targets and zones, and drain regions
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  meshctl dns health --watch
+  meshctl dns drain frankfurt --over 10m
+  meshctl dns keys example.com
+  meshctl dns delegation example.com --parent 192.0.2.53:53"
+    )]
+    Dns(Dns),
 
     /// See and tend the tunnels that encrypt what leaves a cluster
     #[command(

@@ -4,6 +4,7 @@ mod client;
 mod clustermesh;
 mod config;
 mod context;
+mod dns;
 mod encrypt;
 mod explain;
 mod output;
@@ -57,6 +58,7 @@ fn answer(config: Config) -> anyhow::Result<bool> {
     let answer = runtime.block_on(async {
         match config.command {
             Command::Clustermesh(command) => clustermesh::ask(command, &context, &output).await,
+            Command::Dns(question) => dns::ask(question, &context, &output).await,
             Command::Encrypt(Encrypt::Status) => encrypt::status(&context, &output).await,
             Command::Status(options) => status(&options, &context, &output).await,
             Command::Encrypt(Encrypt::Rotate(options)) => {

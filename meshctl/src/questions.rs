@@ -1,12 +1,14 @@
 //! Decides which daemons a question goes to, and collects their answers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
-use topology::report::{AgentStatus, DnsExplanation, PeerExplanation, ServiceExplanation};
+use topology::report::{
+    AgentStatus, DelegationReport, DnsExplanation, KeysReport, PeerExplanation, ServiceExplanation,
+};
 
 use crate::client::{Endpoint, Unanswered, escape};
 use crate::context::Context;
@@ -70,6 +72,25 @@ pub(crate) async fn dns(
         escape(&kind.to_ascii_uppercase()),
         escape(&from.to_string()),
     );
+    first(&context.dns, "dns", &path).await
+}
+
+/// Asks the first DNS authority that answers for the keys of a zone.
+pub(crate) async fn keys(context: &Context, zone: &str) -> anyhow::Result<KeysReport> {
+    let path = format!("/v1/dns/keys?zone={}", escape(zone));
+    first(&context.dns, "dns", &path).await
+}
+
+/// Asks the first DNS authority that answers what a zone's parent should have, and has.
+pub(crate) async fn delegation(
+    context: &Context,
+    zone: &str,
+    parent: Option<SocketAddr>,
+) -> anyhow::Result<DelegationReport> {
+    let mut path = format!("/v1/dns/delegation?zone={}", escape(zone));
+    if let Some(parent) = parent {
+        path.push_str(&format!("&parent={}", escape(&parent.to_string())));
+    }
     first(&context.dns, "dns", &path).await
 }
 
@@ -143,7 +164,15 @@ pub(crate) async fn agent_of(context: &Context, node: &str) -> anyhow::Result<En
 }
 
 pub(crate) async fn everyone<T: DeserializeOwned>(endpoints: &[Endpoint]) -> Vec<Asked<T>> {
-    let questions = endpoints.iter().map(|it| ask(it, "/v1/status"));
+    everyone_at(endpoints, "/v1/status").await
+}
+
+/// Asks everybody the same.
+pub(crate) async fn everyone_at<T: DeserializeOwned>(
+    endpoints: &[Endpoint],
+    path: &str,
+) -> Vec<Asked<T>> {
+    let questions = endpoints.iter().map(|it| ask(it, path));
     stream::iter(questions)
         .buffered(CONCURRENT_MAX)
         .collect()

@@ -10,9 +10,13 @@
 //!                         `fall` failures in a row
 //! ```
 
+mod damping;
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+pub use damping::Damper;
 
 /// The health of one target, as a state machine.
 ///

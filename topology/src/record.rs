@@ -27,7 +27,7 @@ pub use agent::{
 pub use cluster_config::{Capabilities, ClusterConfig};
 pub use cluster_service::{BackendZone, ClusterService, ForZone, ServiceBackend};
 pub use ip::{IpIdentity, NamedPort};
-pub use key::{AGENTS, HEARTBEAT, Key, Kind, MalformedKey, exports_to};
+pub use key::{AGENTS, AUTHORITIES, HEARTBEAT, Key, Kind, MalformedKey, exports_to};
 pub use labels::{CLUSTER_LABEL, Labels};
 pub use node::{AddressKind, Node, NodeAddress};
 pub use own_capabilities::OwnCapabilities;

@@ -14,9 +14,14 @@ use crate::health::Health;
 use crate::id::{ClusterId, ClusterName, NodeName};
 use crate::mesh::Mesh;
 
+mod dns;
 mod peer;
 mod service;
+mod signing;
 
+pub use signing::{DelegationReport, KeyReport, KeysReport, ParentReport};
+
+pub use dns::{DnsHealth, DrainReport, TargetHealth};
 pub use service::{PortExplanation, ServiceExplanation};
 
 pub use peer::{

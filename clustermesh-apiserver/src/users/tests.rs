@@ -56,6 +56,7 @@ fn lets_agents_read_everything_of_the_mesh() {
 fn lets_agents_write_what_they_report_and_nothing_else() {
     check("local-eu", "causeway/agents/reach/v1/eu/node-1", "rw");
     check("local-eu", "causeway/agents/tunnel/v1/eu/node-1", "rw");
+    check("local-eu", "causeway/dns/health/v1/eu-1/7", "rw");
     for key in [
         "causeway/agents",
         "causeway/agents0",
@@ -66,6 +67,7 @@ fn lets_agents_write_what_they_report_and_nothing_else() {
     }
     for peer in ["remote", "remote-us"] {
         check(peer, "causeway/agents/reach/v1/eu/node-1", "");
+        check(peer, "causeway/dns/health/v1/eu-1/7", "");
     }
 }
 

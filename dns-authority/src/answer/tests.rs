@@ -1,6 +1,7 @@
 use super::*;
 use crate::check::Checks;
 use crate::plan::Compiler;
+use crate::wire::kind;
 use crate::wire::name::Shown;
 use crate::zone::{ShownData, zone};
 
@@ -346,8 +347,8 @@ fn print(rows: &[Row<'_>], name: &Folded, asked: &str) -> String {
 
 fn client_at(subnet: &str) -> Client {
     Client {
-        resolver: "203.0.113.1".parse().unwrap(),
         subnet: Some(subnet.parse().unwrap()),
+        ..Client::at("203.0.113.1".parse().unwrap())
     }
 }
 
@@ -365,9 +366,11 @@ fn world(text: &str, health: &str) -> World {
         .collect();
     assert!(checks.iter().len() == health.len() || health.is_empty());
     World {
+        measures: Arc::default(),
         zones: Arc::new(zones),
         atlas: Arc::new(atlas()),
         health: health.into(),
+        ..World::default()
     }
 }
 

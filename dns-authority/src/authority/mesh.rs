@@ -8,22 +8,28 @@ use topology::mesh::{Event, Mesh};
 use topology::report::StoreReport;
 use tracing::{info, warn};
 
+use crate::geo::Overrides;
 use crate::mesh_names;
 use crate::zone::Zone;
 
-/// The records of the own cluster's services and of what others share of them, whether those live, and
-/// the signs that all of it was written.
-pub(super) const PREFIXES: [&str; 6] = [
-    "causeway/state/services/v1/",
-    "causeway/synced/",
+/// Those whose keys begin with the own cluster's name.
+const OWN_PREFIXES: [&str; 2] = ["causeway/state/services/v1/", "causeway/synced/"];
+
+/// The nodes of all clusters, which say where their pods are.
+const NODE_PREFIXES: [&str; 2] = ["cilium/state/nodes/v1/", "cilium/cache/nodes/v1/"];
+
+/// All that is followed: also what other clusters share of services, whether they live, and the signs that
+/// all of it was written.
+pub(super) const PREFIXES: [&str; 8] = [
+    OWN_PREFIXES[0],
+    OWN_PREFIXES[1],
+    NODE_PREFIXES[0],
+    NODE_PREFIXES[1],
     "causeway/state/peers/v1/",
     "cilium/cluster-config/",
     "cilium/cache/services/v1/",
     "cilium/synced/",
 ];
-
-/// Those whose keys begin with the own cluster's name.
-const OWN_PREFIXES: [&str; 2] = ["causeway/state/services/v1/", "causeway/synced/"];
 
 /// The own cluster's services, and the state of the link to its store.
 #[derive(Debug)]
@@ -32,6 +38,10 @@ pub(super) struct Names {
     mesh: Option<Mesh>,
     /// The names that follow from it.
     zone: Option<Arc<Zone>>,
+    /// Where its nodes and pods are, as it was told last.
+    places: Overrides,
+    /// Whether something was heard since.
+    is_news: bool,
     link: StoreReport,
     serial: u32,
 }
@@ -46,6 +56,8 @@ impl Names {
         Self {
             mesh: None,
             zone: None,
+            places: Overrides::default(),
+            is_news: false,
             link,
             serial: 0,
         }
@@ -84,8 +96,13 @@ impl Names {
             Update::Page(_) => return false,
             Update::Changed(changes) => changes.into_iter().map(event).collect(),
         };
+        let are_names_concerned = events.iter().any(concerns_names);
         for event in events {
             self.apply(event);
+        }
+        self.is_news = true;
+        if !are_names_concerned {
+            return false;
         }
         // A store that is being filled lacks services whose absence must not be told and cached.
         let is_whole = self.mesh.as_ref().is_some_and(Mesh::is_own_synced);
@@ -105,6 +122,19 @@ impl Names {
         self.zone.as_ref()
     }
 
+    /// Where the mesh's prefixes are, if that is other than it was told before.
+    pub(super) fn take_places(&mut self) -> Option<Overrides> {
+        if !std::mem::take(&mut self.is_news) {
+            return None;
+        }
+        let places = Overrides::of_mesh(self.mesh.as_ref()?);
+        if places == self.places {
+            return None;
+        }
+        self.places = places.clone();
+        Some(places)
+    }
+
     fn apply(&mut self, event: Event) {
         if self.mesh.is_none() {
             self.mesh = own_cluster(&event).map(Mesh::new);
@@ -116,6 +146,14 @@ impl Names {
             warn!(key = rejected.key, reason = %rejected.reason, "dropped a record of the mesh");
         }
     }
+}
+
+/// Whether names follow from what the event tells.
+fn concerns_names(event: &Event) -> bool {
+    let (Event::Delete { key } | Event::Put { key, .. }) = event else {
+        return true;
+    };
+    !NODE_PREFIXES.iter().any(|it| key.starts_with(it))
 }
 
 /// The cluster whose name stands in the event's keys.

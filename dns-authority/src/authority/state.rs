@@ -1,5 +1,7 @@
 //! Everything that the owner's task owns, and how each input changes it.
 
+mod report;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,84 +10,99 @@ use arc_swap::ArcSwap;
 use daemon::Clock;
 use kvstore::follower::Update;
 use topology::health::Health;
-use topology::report::{CheckReport, DnsStatus, Problem, ZoneReport};
 use tracing::{error, info, warn};
 
+use super::draining::{Draining, Order, Ordered};
 use super::mesh::Names;
+use super::planned::{Planned, planned};
+use super::signing::Signing;
+use super::verdicts::{Ended, Verdicts};
 use crate::answer::World;
-use crate::check::board::{Board, Moment, Verdict};
+use crate::check::board::Moment;
 use crate::check::memory::Memory;
 use crate::check::{Check, CheckId};
-use crate::geo::Atlas;
-use crate::load::{Library, Loaded, MemoryFile};
+use crate::geo::{Atlas, Overrides};
+use crate::keeper::Keeper;
+use crate::lifetime::{Bounds, Lifetimes};
+use crate::load::{Library, Loaded};
 use crate::metrics::{Metrics, ProbeLabels};
-use crate::plan::{Backup, Plan};
-use crate::wire::name::Shown;
+use crate::shared_health::publication::Table;
+use crate::transfer::desk::{Edit, Request};
+use crate::transfer::notify::Serials;
 use crate::zone::Zones;
 
-/// A probe that ended.
-pub(super) struct Ended {
-    /// Of the set of checks that `id` belongs to.
-    pub(super) generation: u64,
-    pub(super) id: CheckId,
-    pub(super) outcome: Result<(), String>,
+/// Verdicts and drains that are worth writing down, which takes a while if there are many.
+pub(super) struct News {
+    known: Option<Vec<(Arc<Check>, Health, u64)>>,
+    /// As they are on disk.
+    drains: Option<String>,
+    /// In milliseconds since 1970.
+    at: u64,
+}
+
+impl News {
+    /// The verdicts and the drains, as far as they are news.
+    pub(super) fn into_parts(self) -> (Option<Memory>, Option<String>) {
+        let memory = self.known.map(|it| Memory::of_verdicts(it, self.at));
+        (memory, self.drains)
+    }
 }
 
 pub(super) struct State {
     library: Library,
+    keeper: Keeper,
+    /// Whether secondaries may have to be told of something.
+    are_versions_new: bool,
     /// The zones of files; those of the mesh are added when they are published.
     zones: Zones,
+    signing: Signing,
     atlas: Arc<Atlas>,
-    board: Board,
-    generation: u64,
-    /// What an earlier life knew.
-    memory: Memory,
-    memory_file: Option<MemoryFile>,
-    /// Whether the health has changed since it was written down.
-    is_news: bool,
+    /// What is wrong with the files that say where addresses are.
+    place_problems: Vec<String>,
+    pub(super) verdicts: Verdicts,
+    draining: Draining,
+    pub(super) bounds: Bounds,
+    planned: Vec<Planned>,
+    /// Why verdicts are not written down, if so.
+    save_problem: Option<String>,
     names: Names,
     pub(super) follows_mesh: bool,
     world: Arc<ArcSwap<World>>,
     metrics: Metrics,
     clock: Clock,
-    listen: Vec<SocketAddr>,
+    /// Where queries are answered.
+    pub(super) listen: Vec<SocketAddr>,
 }
 
 impl State {
     pub(super) fn new(
-        library: Library,
+        (library, keeper): (Library, Keeper),
         atlas: Arc<Atlas>,
-        memory_file: Option<MemoryFile>,
+        verdicts: Verdicts,
+        draining: Draining,
         metrics: Metrics,
         clock: Clock,
-        listen: Vec<SocketAddr>,
     ) -> Self {
         let now = clock.unix_milliseconds();
-        let memory = memory_file
-            .as_ref()
-            .map_or(Ok(Memory::default()), |it| it.read(now));
-        let memory = memory.unwrap_or_else(|error| {
-            warn!(
-                error = format!("{error:#}"),
-                "cannot read the last health; it begins unknown"
-            );
-            Memory::default()
-        });
         Self {
             library,
+            keeper,
+            are_versions_new: true,
             zones: Zones::default(),
+            signing: Signing::default(),
             atlas,
-            board: Board::default(),
-            generation: 0,
-            memory,
-            memory_file,
-            is_news: false,
+            place_problems: Vec::new(),
+            verdicts,
+            draining,
+            bounds: Bounds::default(),
+            planned: Vec::new(),
+            save_problem: None,
             names: Names::new(now),
             follows_mesh: false,
             world: Arc::default(),
             metrics,
             clock,
-            listen,
+            listen: Vec::new(),
         }
     }
 
@@ -95,16 +112,21 @@ impl State {
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.generation
+        self.verdicts.generation()
     }
 
     pub(super) fn is_every_check_known(&self) -> bool {
-        self.board.unknown_count() == 0
+        self.verdicts.unknown_count() == 0
     }
 
     /// Whether all names of services were known once, if there are to be any.
     pub(super) fn is_mesh_known(&self) -> bool {
         !self.follows_mesh || self.names.zone().is_some()
+    }
+
+    /// Has zones signed from now on.
+    pub(super) fn sign(&mut self, signing: Signing) {
+        self.signing = signing;
     }
 
     /// Takes over newly read zones.
@@ -114,54 +136,113 @@ impl State {
             checks = checks.iter().len(),
             "loaded"
         );
-        let before = std::mem::take(&mut self.board);
-        self.board = Board::new(&checks, before, &self.memory, self.now());
-        self.generation += 1;
-        self.zones = zones;
-
-        self.metrics.forget_checks();
-        for verdict in self.board.verdicts() {
-            self.metrics.show_check(verdict.check, verdict.health);
+        self.keeper.load(&zones);
+        self.keeper
+            .renew_list(self.clock.unix_milliseconds() / 1000);
+        self.zones = self.keeper.zones();
+        self.are_versions_new = true;
+        self.verdicts.load(&checks, self.now());
+        self.planned = planned(&self.zones);
+        self.draining.find(&self.planned, &self.atlas);
+        self.metrics.targets.load(&checks);
+        for (index, health) in self.verdicts.health().iter().enumerate() {
+            self.metrics.targets.show_health(index, *health);
         }
         self.publish();
+    }
+
+    /// Changes a zone as somebody asked who may.
+    pub(super) fn handle_request(&mut self, request: Request) {
+        let (keeper, origin) = (&mut self.keeper, &request.origin);
+        let now = self.clock.unix_milliseconds() / 1000;
+        let outcome = match request.edit {
+            Edit::Change(change) => keeper.change(origin, change),
+            Edit::Expire => Ok(keeper.expire(origin)),
+            Edit::Install(fetched) => keeper.install(origin, fetched, now),
+        };
+        if let Ok(Some(zone)) = &outcome {
+            self.zones.insert(Arc::clone(zone));
+            self.are_versions_new = true;
+            self.publish();
+        }
+        // Whoever asked may have gone.
+        let _ = request.done.send(outcome.map(|_| ()));
+    }
+
+    /// The serials that secondaries are told of.
+    pub(super) fn serials(&self) -> Serials {
+        self.keeper.serials()
+    }
+
+    /// The same if zones have come in other versions since it was asked last.
+    pub(super) fn take_serials(&mut self) -> Option<Serials> {
+        let is_news = std::mem::take(&mut self.are_versions_new);
+        is_news.then(|| self.serials())
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.board.next_due()
+        self.verdicts.next_due()
     }
 
     pub(super) fn take_due(&mut self, limit: usize) -> Vec<(CheckId, Arc<Check>)> {
-        self.board.take_due(self.clock.now(), limit)
+        self.verdicts.take_due(self.clock.now(), limit)
     }
 
     pub(super) fn handle_ended(&mut self, ended: Ended) {
-        if ended.generation != self.generation {
+        if ended.generation != self.generation() {
             return;
         }
-        let outcome = if ended.outcome.is_ok() {
-            "success"
-        } else {
-            "failure"
-        };
-        self.metrics
-            .probes
-            .get_or_create(&ProbeLabels { outcome })
-            .inc();
+        let is_success = ended.outcome.is_ok();
+        let outcome = if is_success { "success" } else { "failure" };
+        let labels = ProbeLabels { outcome };
+        self.metrics.probes.get_or_create(&labels).inc();
 
-        let now = self.now();
-        let Some(changed) = self.board.handle_outcome(ended.id, ended.outcome, now) else {
-            return;
-        };
-        let health = changed.health;
-        match health {
-            Health::Healthy => info!(check = %changed.check, "healthy"),
-            Health::Unknown | Health::Unhealthy => {
-                info!(check = %changed.check, reason = changed.last_error, "unhealthy");
-            }
+        let (id, now) = (ended.id, self.now());
+        self.verdicts.handle_ended(ended, now);
+        let history = self.verdicts.verdict(id, now.monotonic).history;
+        let took = history.took.unwrap_or_default();
+        let targets = &self.metrics.targets;
+        targets.count_probe(id.index(), is_success, took);
+    }
+
+    /// Takes in what the store tells of other authorities.
+    pub(super) fn handle_shared(&mut self, update: &Update) {
+        self.verdicts.handle_update(update, self.now());
+        if self.draining.handle_update(update) {
+            self.draining.find(&self.planned, &self.atlas);
+            self.publish();
         }
-        self.metrics.show_check(changed.check, health);
-        self.is_news = true;
-        self.publish();
+    }
+
+    /// Takes an order about a drain, which is in force at once unless others have to hear of it first.
+    pub(super) fn order(&mut self, order: &Order, is_shared: bool) -> Result<Ordered, String> {
+        let records = (self.planned.as_slice(), &*self.atlas);
+        let at = (self.bounds, self.clock.unix_milliseconds());
+        let ordered = self.draining.order(order, records, at, is_shared)?;
+        if !is_shared {
+            self.draining.find(&self.planned, &self.atlas);
+            self.publish();
+        }
+        Ok(ordered)
+    }
+
+    /// Forgets drains that are undone and over, and returns their keys in the store.
+    pub(super) fn forget_drains(&mut self) -> Vec<String> {
+        self.draining.forget_over(self.clock.unix_milliseconds())
+    }
+
+    /// Draws the conclusions of all that was taken in, and returns what others are to be told.
+    pub(super) fn settle(&mut self) -> Option<Table> {
+        let now = self.now();
+        let changed = self.verdicts.decide(now);
+        for id in &changed {
+            let health = self.verdicts.health()[id.index()];
+            self.metrics.targets.show_health(id.index(), health);
+        }
+        if !changed.is_empty() {
+            self.publish();
+        }
+        self.verdicts.publication(now.monotonic)
     }
 
     pub(super) fn handle_update(&mut self, update: Update) {
@@ -193,109 +274,114 @@ impl State {
                 self.metrics.reload_failures.inc();
             }
         }
-        if std::mem::take(&mut self.is_news) {
-            self.remember();
+        self.verdicts.handle_tick(self.now());
+        let now = self.clock.unix_milliseconds();
+        let is_signed_anew = self.signing.handle_tick(now / 1000);
+        // A second after it has ended, a drain's last step is taken.
+        let is_draining = self.draining.is_moving(now.saturating_sub(2_000));
+        if is_signed_anew || is_draining || !self.bounds.is_none() {
+            self.publish();
         }
     }
 
-    /// Writes the health down for the next life.
-    pub(super) fn remember(&self) {
-        let Some(file) = &self.memory_file else {
+    /// Where the mesh says that its prefixes are, if that is news.
+    pub(super) fn take_mesh_places(&mut self) -> Option<Overrides> {
+        self.names.take_places()
+    }
+
+    /// Takes over where addresses are now, if that is known anew.
+    pub(super) fn handle_places(&mut self, problems: Vec<String>, atlas: Option<Atlas>) {
+        for problem in problems
+            .iter()
+            .filter(|it| !self.place_problems.contains(it))
+        {
+            warn!(
+                problem,
+                "a file of places makes no sense; they stay as they were"
+            );
+            self.metrics.reload_failures.inc();
+        }
+        self.place_problems = problems;
+        let Some(atlas) = atlas else {
             return;
         };
-        let memory = Memory::of_board(&self.board, self.clock.unix_milliseconds());
-        if let Err(error) = file.write(&memory) {
-            warn!(
-                error = format!("{error:#}"),
-                "the health of targets is not kept"
-            );
+        info!("addresses are elsewhere now");
+        self.atlas = Arc::new(atlas);
+        match self.library.relocate(&self.atlas) {
+            Ok(loaded) => self.load(loaded),
+            Err(error) => error!(error = format!("{error:#}"), "the zones do not go together"),
         }
     }
 
-    pub(super) fn status(&self) -> DnsStatus {
-        let published = self.world.load();
-        let zones = published.zones.iter().map(|zone| ZoneReport {
-            origin: Shown(zone.origin()).to_string(),
-            source: match self.library.file_of(zone.origin()) {
-                Some(file) => file.display().to_string(),
-                None => "mesh".to_owned(),
-            },
-            names: zone.names(),
-        });
-        let checks = self.board.verdicts().map(|it| CheckReport {
-            target: it.check.to_string(),
-            health: it.health,
-            since: it.since,
-            last_error: it.last_error.to_owned(),
-        });
-        DnsStatus {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: false,
-            listen: self.listen.clone(),
-            zones: zones.collect(),
-            checks: checks.collect(),
-            store: self.follows_mesh.then(|| self.names.link().clone()),
-            problems: self.problems(),
-        }
+    /// What is worth writing down for the next life, if it is news.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        let (known, drains) = (self.verdicts.take_news(), self.draining.take_news());
+        (known.is_some() || drains.is_some()).then(|| News {
+            known,
+            drains,
+            at: self.clock.unix_milliseconds(),
+        })
     }
 
-    fn problems(&self) -> Vec<Problem> {
-        let problem = |what: String, remedy: &str| Problem {
-            what,
-            remedy: remedy.to_owned(),
-        };
-        let mut problems = Vec::new();
-        for what in self.library.problems() {
-            problems.push(problem(
-                what,
-                "mend the file; until then its zone stays as it was",
-            ));
+    /// Takes in whether news could be written down.
+    pub(super) fn handle_saved(&mut self, outcome: anyhow::Result<()>) {
+        let problem = outcome.err().map(|it| format!("{it:#}"));
+        if let Some(error) = problem.as_ref().filter(|_| self.save_problem.is_none()) {
+            warn!(error, "the health of targets is not kept");
         }
-        problems.extend(self.board.verdicts().filter_map(|it| verdict_problem(&it)));
-        for (name, plan) in failing_open(&self.world.load()) {
-            let what = format!(
-                "every target of {} ({}) is unhealthy",
-                Shown(name),
-                plan.function
-            );
-            let remedy = match plan.backup {
-                Backup::Empty => "look at its targets; nothing is answered meanwhile, as it says",
-                Backup::Select(_) => "look at its targets; they are answered in doubt meanwhile",
-            };
-            problems.push(problem(what, remedy));
+        if problem.is_some() {
+            self.verdicts.keep_news();
+            self.draining.keep_news();
         }
-        let link = self.names.link();
-        if self.follows_mesh && !link.connected {
-            let what = format!("the mesh's store does not answer: {}", link.reason);
-            problems.push(problem(
-                what,
-                "check --etcd-config and that clustermesh-apiserver runs; names of services stay as they were known last",
-            ));
-        }
-        problems
+        self.save_problem = problem;
     }
 
     /// Makes everything that is known the world that queries are answered from.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let mut zones = self.zones.clone();
         if let Some(zone) = self.names.zone() {
             zones.add_missing(zone);
         }
+        let zones = self.signing.signed(zones);
         let count = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
         self.metrics.zones.set(count(zones.iter().len()));
+        let lacking = zones.iter().filter(|it| it.lack().is_some()).count();
+        self.metrics.zones_lacking.set(count(lacking));
         self.metrics
             .checks_unknown
-            .set(count(self.board.unknown_count()));
+            .set(count(self.verdicts.unknown_count()));
+        let (heard, doubted) = self.verdicts.vantages();
+        self.metrics.vantages_heard.set(count(heard));
+        self.metrics.vantages_doubted.set(count(doubted));
 
+        let now = self.clock.unix_milliseconds();
         let world = World {
             zones: Arc::new(zones),
             atlas: Arc::clone(&self.atlas),
-            health: self.board.health(),
+            health: Arc::clone(self.verdicts.health()),
+            measures: Arc::default(),
+            scales: self.draining.scales(now),
+            lifetimes: Arc::new(Lifetimes {
+                bounds: self.bounds,
+                now,
+                since: match self.bounds.is_none() {
+                    true => Arc::default(),
+                    false => self.verdicts.since().into(),
+                },
+            }),
         };
         self.metrics
             .records_failing_open
-            .set(count(failing_open(&world).count()));
+            .set(count(self.failing_open().count()));
         self.world.store(Arc::new(world));
+    }
+
+    /// The LUA records of whose targets none is healthy and all are known.
+    fn failing_open(&self) -> impl Iterator<Item = &Planned> {
+        let health = self.verdicts.health();
+        let is_down = |id: &CheckId| health.get(id.index()) == Some(&Health::Unhealthy);
+        let checked = self.planned.iter().filter(|it| !it.checks.is_empty());
+        checked.filter(move |it| it.checks.iter().all(is_down))
     }
 
     fn now(&self) -> Moment {
@@ -304,44 +390,4 @@ impl State {
             unix_milliseconds: self.clock.unix_milliseconds(),
         }
     }
-}
-
-fn verdict_problem(verdict: &Verdict<'_>) -> Option<Problem> {
-    let check = verdict.check;
-    let (what, remedy) = match (verdict.health, verdict.last_error) {
-        (Health::Healthy, _) => return None,
-        (Health::Unknown, "") => (
-            format!("{check} has no verdict yet"),
-            "wait for its first probes",
-        ),
-        (Health::Unknown, error) => (
-            format!("{check} has no verdict yet: {error}"),
-            "look at the target; it counts as unhealthy if the next probes fail as well",
-        ),
-        (Health::Unhealthy, "") => (
-            format!("{check} is unhealthy: it was when the process before this one ended"),
-            "wait for its first probes",
-        ),
-        (Health::Unhealthy, error) => (
-            format!("{check} is unhealthy: {error}"),
-            "look at the target; it is answered only if all others fail",
-        ),
-    };
-    Some(Problem {
-        what,
-        remedy: remedy.to_owned(),
-    })
-}
-
-/// The LUA records of whose targets none is healthy and all are known.
-fn failing_open(world: &World) -> impl Iterator<Item = (&[u8], &Plan)> {
-    let is_down = |plan: &Plan| {
-        let mut candidates = plan.sets.iter().flatten();
-        candidates.all(|it| {
-            let health = it.check.map(|id| world.health.get(id.index()).copied());
-            health == Some(Some(Health::Unhealthy))
-        })
-    };
-    let plans = world.zones.iter().flat_map(|it| it.plans());
-    plans.filter(move |(_, plan)| is_down(plan))
 }

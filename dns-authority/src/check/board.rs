@@ -1,15 +1,18 @@
 //! Decides when each check is probed, and keeps what the probes found. Sends nothing itself.
 
+mod crowd;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use topology::health::{Health, HealthCheck, Outcome, Policy};
+use topology::health::{Damper, Health, HealthCheck, Outcome, Policy};
 
 use super::memory::Memory;
 use super::{Check, CheckId, Checks};
+use crowd::Crowd;
 
-/// The health of every check of a set of zones.
+/// The health of every check of a set of zones, as this authority finds it.
 ///
 /// Drive it in a loop: when [`next_due`](Self::next_due) has come, probe what
 /// [`take_due`](Self::take_due) returns, and report each result to
@@ -19,12 +22,16 @@ pub struct Board {
     slots: Vec<Slot>,
     /// Checks that wait for their next probe. Those that are being probed are not in it.
     due: BTreeSet<(Instant, CheckId)>,
+    crowd: Crowd,
 }
 
 #[derive(Debug)]
 struct Slot {
     check: Arc<Check>,
     state: HealthCheck,
+    damper: Damper,
+    /// What follows from both.
+    health: Health,
     /// When the health last changed, in milliseconds since 1970.
     since: u64,
     /// Empty while probes succeed.
@@ -32,6 +39,22 @@ struct Slot {
     /// How many probes were started; also what spreads them.
     probes_count: u64,
     started: Instant,
+    history: History,
+}
+
+/// What the last probes were like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Successes as ones, the last probe lowest.
+    successes: u16,
+    /// How many of the bits mean something.
+    known: u8,
+    pub succeeded: u64,
+    pub failed: u64,
+    /// How often a healthy target turned out not to be.
+    pub falls: u64,
+    /// How long the last probe took; `None` before any.
+    pub took: Option<Duration>,
 }
 
 /// What is known of one check.
@@ -41,6 +64,9 @@ pub struct Verdict<'a> {
     pub health: Health,
     pub since: u64,
     pub last_error: &'a str,
+    pub history: History,
+    /// For how much longer a healthy target is shown as down, because it came and went too often.
+    pub held: Option<Duration>,
 }
 
 /// One moment, on both clocks.
@@ -51,12 +77,16 @@ pub struct Moment {
     pub unix_milliseconds: u64,
 }
 
-/// The first probes are spread over this long, so that a start is no burst, and over half an
-/// interval where that is shorter.
-const START_SPREAD_MAX: Duration = Duration::from_millis(500);
+/// The first probes of a few checks are spread over this long, so that a start is no burst.
+const START_SPREAD_MIN: Duration = Duration::from_millis(500);
+/// More are begun at this rate, which is what many of them cost later at an interval of five seconds.
+const STARTS_PER_SECOND: u32 = 20_000;
 /// Probes come early by up to this part of an interval, never late: what is promised about
 /// detection holds for every probe.
 const JITTER_PARTS: u32 = 20;
+/// The second probe comes early by up to this part, so that all that began together are spread over
+/// the interval from then on.
+const SPREAD_PARTS: u32 = 2;
 
 impl Board {
     /// A board for `checks`. What `before` knew of the same checks is kept, and what `memory` tells
@@ -75,17 +105,20 @@ impl Board {
                     .unwrap_or_else(|| Slot::new(it, memory, now))
             })
             .collect();
+        let count = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let spread = START_SPREAD_MIN.max(Duration::from_secs(1) * count / STARTS_PER_SECOND);
         let due = slots
             .iter()
             .enumerate()
             .map(|(index, slot)| {
                 (
-                    slot.first_probe(index, now.monotonic),
+                    slot.first_probe(index, spread, now.monotonic),
                     CheckId::from_index(index),
                 )
             })
             .collect();
-        Self { slots, due }
+        let crowd = Crowd::new(slots.iter().map(|it| &*it.check));
+        Self { slots, due, crowd }
     }
 
     /// When something is to be probed; `None` if nothing waits.
@@ -101,6 +134,9 @@ impl Board {
             && due <= now
         {
             self.due.remove(&(due, id));
+            if !self.crowd.enter(id) {
+                continue;
+            }
             let slot = &mut self.slots[id.index()];
             slot.probes_count += 1;
             slot.started = now;
@@ -116,36 +152,38 @@ impl Board {
         outcome: Result<(), String>,
         now: Moment,
     ) -> Option<Verdict<'_>> {
+        if let Some(next) = self.crowd.leave(id) {
+            self.due.insert((now.monotonic, next));
+        }
         let slot = &mut self.slots[id.index()];
-        let (outcome, error) = match outcome {
-            Ok(()) => (Outcome::Success, String::new()),
-            Err(error) => (Outcome::Failure, error),
-        };
-        slot.last_error = error;
         self.due
             .insert((slot.next_probe(id).max(now.monotonic), id));
-
-        slot.state.handle_outcome(outcome, now.monotonic)?;
-        slot.since = now.unix_milliseconds;
-        Some(slot.verdict())
+        if !slot.handle_outcome(outcome, now) {
+            return None;
+        }
+        Some(slot.verdict(now.monotonic))
     }
 
     /// The health of all checks, by id.
-    pub fn health(&self) -> Arc<[Health]> {
-        self.slots.iter().map(|it| it.state.health()).collect()
+    pub fn health(&self) -> Vec<Health> {
+        self.slots.iter().map(|it| it.health).collect()
     }
 
     /// In the order of the ids.
-    pub fn verdicts(&self) -> impl Iterator<Item = Verdict<'_>> {
-        self.slots.iter().map(Slot::verdict)
+    pub fn verdicts(&self, now: Instant) -> impl Iterator<Item = Verdict<'_>> {
+        self.slots.iter().map(move |it| it.verdict(now))
     }
 
-    /// How many checks have come to no verdict yet.
-    pub fn unknown_count(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|it| it.state.health() == Health::Unknown)
-            .count()
+    /// What is worth remembering: each check with a verdict, and since when it holds.
+    pub fn known(&self) -> Vec<(Arc<Check>, Health, u64)> {
+        let known = self.slots.iter().filter(|it| it.health != Health::Unknown);
+        known
+            .map(|it| (Arc::clone(&it.check), it.health, it.since))
+            .collect()
+    }
+
+    pub fn verdict(&self, id: CheckId, now: Instant) -> Verdict<'_> {
+        self.slots[id.index()].verdict(now)
     }
 }
 
@@ -153,7 +191,7 @@ impl Slot {
     fn new(check: &Arc<Check>, memory: &Memory, now: Moment) -> Self {
         let policy = Policy {
             interval: check.timing.interval,
-            rise: 1,
+            rise: check.timing.rise,
             fall: check.timing.fall,
         };
         let (health, since) = memory
@@ -162,36 +200,87 @@ impl Slot {
         Self {
             check: Arc::clone(check),
             state: HealthCheck::new(policy, health, now.monotonic),
+            damper: Damper::new(health),
+            health,
             since,
             last_error: String::new(),
             probes_count: 0,
             started: now.monotonic,
+            history: History::default(),
         }
     }
 
+    /// Returns whether the health changed.
+    fn handle_outcome(&mut self, outcome: Result<(), String>, now: Moment) -> bool {
+        let took = now.monotonic.saturating_duration_since(self.started);
+        self.history.push(outcome.is_ok(), took);
+        let (outcome, error) = match outcome {
+            Ok(()) => (Outcome::Success, String::new()),
+            Err(error) => (Outcome::Failure, error),
+        };
+        self.last_error = error;
+        self.state.handle_outcome(outcome, now.monotonic);
+        let health = self.damper.judge(self.state.health(), now.monotonic);
+        if health == self.health {
+            return false;
+        }
+        if self.health == Health::Healthy {
+            self.history.falls += 1;
+        }
+        self.health = health;
+        self.since = now.unix_milliseconds;
+        true
+    }
+
     /// When the check is probed first, or next after a reload.
-    fn first_probe(&self, index: usize, now: Instant) -> Instant {
+    fn first_probe(&self, index: usize, spread: Duration, now: Instant) -> Instant {
         if self.probes_count > 0 {
             return self.next_probe(CheckId::from_index(index)).max(now);
         }
-        let spread = START_SPREAD_MAX.min(self.check.timing.interval / 2);
+        let spread = spread.min(self.check.timing.interval / 2);
         now + spread.mul_f64(share(index as u64, 0))
     }
 
     /// One interval after the last probe began, less the jitter.
     fn next_probe(&self, id: CheckId) -> Instant {
         let interval = self.check.timing.interval;
-        let early = (interval / JITTER_PARTS).mul_f64(share(id.index() as u64, self.probes_count));
+        let parts = match self.probes_count {
+            1 => SPREAD_PARTS,
+            _ => JITTER_PARTS,
+        };
+        let early = (interval / parts).mul_f64(share(id.index() as u64, self.probes_count));
         self.started + interval - early
     }
 
-    fn verdict(&self) -> Verdict<'_> {
+    fn verdict(&self, now: Instant) -> Verdict<'_> {
+        let held = self.damper.held_until(now);
         Verdict {
             check: &self.check,
-            health: self.state.health(),
+            health: self.health,
             since: self.since,
             last_error: &self.last_error,
+            history: self.history,
+            held: held.map(|it| it - now),
         }
+    }
+}
+
+impl History {
+    fn push(&mut self, is_success: bool, took: Duration) {
+        self.successes = self.successes << 1 | u16::from(is_success);
+        self.known = (self.known + 1).min(16);
+        match is_success {
+            true => self.succeeded += 1,
+            false => self.failed += 1,
+        }
+        self.took = Some(took);
+    }
+
+    /// The last probes, the newest at the end: whether each succeeded.
+    pub fn last(self) -> impl Iterator<Item = bool> {
+        (0..self.known)
+            .rev()
+            .map(move |it| self.successes >> it & 1 == 1)
     }
 }
 
@@ -208,116 +297,4 @@ fn share(index: u64, probe: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test needs some instant to start from"
-)]
-mod tests {
-    use super::*;
-    use crate::check::{Method, Timing};
-
-    #[test]
-    fn probes_every_check_soon_and_then_once_per_interval() {
-        let checks = checks(100);
-        let start = moment(0);
-        let mut board = Board::new(&checks, Board::default(), &Memory::default(), start);
-
-        let mut counts = [0; 100];
-        for tick in 0..100 {
-            let now = at(start, tick * 100);
-            for (id, _) in board.take_due(now.monotonic, 1000) {
-                counts[id.index()] += 1;
-                board.handle_outcome(id, Ok(()), now);
-            }
-            if tick == 5 {
-                assert_eq!(counts, [1; 100]);
-                assert_eq!(board.unknown_count(), 0);
-            }
-        }
-        // Ten seconds, an interval of two less at most 5 % of jitter.
-        assert!(counts.iter().all(|it| (5..=6).contains(it)), "{counts:?}");
-    }
-
-    #[test]
-    fn never_probes_a_check_twice_at_once_and_keeps_to_the_limit() {
-        let checks = checks(10);
-        let start = moment(0);
-        let mut board = Board::new(&checks, Board::default(), &Memory::default(), start);
-        let later = at(start, 60_000);
-
-        let taken = board.take_due(later.monotonic, 4);
-        assert_eq!(taken.len(), 4);
-        let rest = board.take_due(later.monotonic, 100);
-        assert_eq!(rest.len(), 6);
-        assert_eq!(board.next_due(), None);
-    }
-
-    #[test]
-    fn tells_transitions_with_their_reason() {
-        let checks = checks(1);
-        let start = moment(7);
-        let mut board = Board::new(&checks, Board::default(), &Memory::default(), start);
-        let id = CheckId::from_index(0);
-
-        assert_eq!(
-            board.handle_outcome(id, Ok(()), start).unwrap().health,
-            Health::Healthy
-        );
-        assert_eq!(board.handle_outcome(id, Ok(()), at(start, 1)), None);
-        let down = board
-            .handle_outcome(id, Err("refused".to_owned()), at(start, 2))
-            .unwrap();
-        assert_eq!(
-            (down.health, down.since, down.last_error),
-            (Health::Unhealthy, 9, "refused")
-        );
-        assert_eq!(*board.health(), [Health::Unhealthy]);
-    }
-
-    #[test]
-    fn keeps_what_it_knows_over_a_reload() {
-        let start = moment(0);
-        let mut board = Board::new(&checks(3), Board::default(), &Memory::default(), start);
-        for (id, _) in board.take_due(at(start, 1000).monotonic, 3) {
-            board.handle_outcome(id, Ok(()), start);
-        }
-
-        let board = Board::new(&checks(5), board, &Memory::default(), at(start, 1500));
-
-        let (up, new) = (Health::Healthy, Health::Unknown);
-        assert_eq!(*board.health(), [up, up, up, new, new]);
-    }
-
-    fn checks(count: u16) -> Checks {
-        let mut checks = Checks::default();
-        for port in 1..=count {
-            let timing = Timing {
-                interval: Duration::from_secs(2),
-                timeout: Duration::from_secs(1),
-                fall: 1,
-            };
-            let target = ([127, 0, 0, 1], port).into();
-            checks.intern(Check {
-                target,
-                method: Method::Tcp,
-                timing,
-                source: None,
-            });
-        }
-        checks
-    }
-
-    fn moment(unix_milliseconds: u64) -> Moment {
-        Moment {
-            monotonic: Instant::now(),
-            unix_milliseconds,
-        }
-    }
-
-    fn at(start: Moment, milliseconds: u64) -> Moment {
-        Moment {
-            monotonic: start.monotonic + Duration::from_millis(milliseconds),
-            unix_milliseconds: start.unix_milliseconds + milliseconds,
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,12 @@
 //! What outlives the process: the last verdicts, so that a restart does not begin blind.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use topology::health::Health;
 
 use super::Check;
-use super::board::Board;
 
 /// Verdicts of an earlier life, by what was checked.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -27,29 +27,26 @@ struct Remembered {
 const AGE_MAX_MILLISECONDS: u64 = 60 * 60 * 1000;
 
 impl Memory {
-    /// The verdicts of `board` that are worth remembering.
-    pub fn of_board(board: &Board, now_unix_milliseconds: u64) -> Self {
-        let checks = board
-            .verdicts()
-            .filter(|it| it.health != Health::Unknown)
-            .map(|it| {
-                let remembered = Remembered {
-                    health: it.health,
-                    since: it.since,
-                };
-                (it.check.to_string(), remembered)
-            })
-            .collect();
+    /// Of what [`Board::known`](super::board::Board::known) tells.
+    pub fn of_verdicts(
+        known: impl IntoIterator<Item = (Arc<Check>, Health, u64)>,
+        now_unix_milliseconds: u64,
+    ) -> Self {
+        let checks = known.into_iter().map(|(check, health, since)| {
+            let remembered = Remembered { health, since };
+            (check.to_string(), remembered)
+        });
         Self {
             saved_at: now_unix_milliseconds,
-            checks,
+            checks: checks.collect(),
         }
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote. What is too old counts as forgotten.
     pub fn from_json(text: &str, now_unix_milliseconds: u64) -> Result<Self, serde_json::Error> {
         let memory: Self = serde_json::from_str(text)?;
-        let age = now_unix_milliseconds.saturating_sub(memory.saved_at);
+        // A file from the future is as doubtful as an old one: the clock was set meanwhile.
+        let age = now_unix_milliseconds.abs_diff(memory.saved_at);
         Ok(if age <= AGE_MAX_MILLISECONDS {
             memory
         } else {
@@ -95,5 +92,12 @@ mod tests {
         let memory = Memory::from_json(FILE, 1001 + AGE_MAX_MILLISECONDS).unwrap();
 
         assert_eq!(memory, Memory::default());
+    }
+
+    #[test]
+    fn believes_a_clock_that_was_set_a_little() {
+        assert_ne!(Memory::from_json(FILE, 0).unwrap(), Memory::default());
+        let file = FILE.replace("1000", &(AGE_MAX_MILLISECONDS + 1).to_string());
+        assert_eq!(Memory::from_json(&file, 0).unwrap(), Memory::default());
     }
 }

@@ -16,8 +16,8 @@ pub(super) enum TokenKind {
     Name(String),
     Number(f64),
     String(String),
-    /// One of `{ } ( ) [ ] , ; = - .`
-    Symbol(char),
+    /// One of [`SYMBOLS`].
+    Symbol(&'static str),
 }
 
 impl fmt::Display for TokenKind {
@@ -30,6 +30,12 @@ impl fmt::Display for TokenKind {
         }
     }
 }
+
+/// Lua's, the longer ones before those that they begin with.
+const SYMBOLS: &[&str] = &[
+    "..", "==", "~=", "<=", ">=", "{", "}", "(", ")", "[", "]", ",", ";", "=", "-", ".", ":", "+",
+    "*", "/", "%", "^", "#", "<", ">",
+];
 
 pub(super) fn tokens(characters: &[Character]) -> Result<Vec<Token>, ParseError> {
     let mut lexer = Lexer {
@@ -61,19 +67,26 @@ impl Lexer<'_> {
             '[' if self.ahead(1) == Some('[') => self.long_string(position),
             '0'..='9' => self.number(position),
             '.' if self.ahead(1).is_some_and(|it| it.is_ascii_digit()) => self.number(position),
-            '{' | '}' | '(' | ')' | '[' | ']' | ',' | ';' | '=' | '-' | '.' => {
-                self.index += 1;
-                Ok(TokenKind::Symbol(first))
-            }
             'a'..='z' | 'A'..='Z' | '_' => {
                 let name = self.take_while(|it| it.is_ascii_alphanumeric() || it == '_');
                 Ok(TokenKind::Name(name))
             }
-            other => Err(ParseError::new(
-                position,
-                format!("`{other}` has no meaning here"),
-            )),
+            other => self
+                .symbol()
+                .ok_or_else(|| ParseError::new(position, format!("`{other}` has no meaning here"))),
         }
+    }
+
+    fn symbol(&mut self) -> Option<TokenKind> {
+        let fits = |symbol: &&&str| {
+            let mut ahead = self.characters[self.index..].iter();
+            symbol
+                .chars()
+                .all(|it| ahead.next().is_some_and(|next| next.value == it))
+        };
+        let symbol = *SYMBOLS.iter().find(fits)?;
+        self.index += symbol.len();
+        Some(TokenKind::Symbol(symbol))
     }
 
     fn quoted(&mut self, quote: char, position: Position) -> Result<TokenKind, ParseError> {

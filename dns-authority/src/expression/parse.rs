@@ -1,26 +1,50 @@
 //! Builds the tree of an expression from its tokens.
 
 use super::lex::{Token, TokenKind, tokens};
-use super::{Expression, Field, Kind};
+use super::{Expression, Field, Kind, Operator, Prefix, Source};
 use crate::text::{ParseError, Position};
 use crate::zone::Character;
 
 /// Deeper than any record needs, and far from the end of the stack.
 const DEPTH_MAX: usize = 16;
 
-/// Lua's words that start something which only a script engine could run.
+/// Lua's words that start something which only a script can do.
 const SCRIPT_WORDS: &[&str] = &[
-    "and", "break", "do", "else", "elseif", "end", "for", "function", "goto", "if", "in", "local",
-    "nil", "not", "or", "repeat", "then", "until", "while",
+    "break", "do", "else", "elseif", "end", "for", "function", "goto", "if", "in", "local",
+    "repeat", "then", "until", "while",
 ];
 
-pub(crate) fn parse(characters: &[Character]) -> Result<Expression, ParseError> {
-    let first = characters.iter().find(|it| !it.value.is_whitespace());
-    if let Some(first) = first.filter(|it| it.value == ';') {
-        return Err(ParseError::new(
-            first.position,
-            "scripts (expressions that start with `;`) are not supported",
-        ));
+/// Lua's operators between two values: how firmly they bind on the left and on the right.
+const OPERATORS: &[(&str, Operator, u8, u8)] = &[
+    ("or", Operator::Or, 1, 1),
+    ("and", Operator::And, 2, 2),
+    ("<", Operator::Less, 3, 3),
+    ("<=", Operator::LessOrEqual, 3, 3),
+    (">", Operator::More, 3, 3),
+    (">=", Operator::MoreOrEqual, 3, 3),
+    ("==", Operator::Equal, 3, 3),
+    ("~=", Operator::Unequal, 3, 3),
+    // Lua binds it from the right, which makes no difference to the text.
+    ("..", Operator::Concatenate, 5, 5),
+    ("+", Operator::Add, 6, 6),
+    ("-", Operator::Subtract, 6, 6),
+    ("*", Operator::Multiply, 7, 7),
+    ("/", Operator::Divide, 7, 7),
+    ("%", Operator::Remainder, 7, 7),
+    ("^", Operator::Power, 10, 9),
+];
+
+/// More operators, or calls, in a row than any record has, and few enough to follow one by one.
+const CHAIN_MAX: usize = 64;
+
+/// How firmly operators before a value bind.
+const PREFIX_POWER: u8 = 8;
+
+pub(crate) fn parse(characters: &[Character]) -> Result<Source, ParseError> {
+    let first = characters.iter().position(|it| !it.value.is_whitespace());
+    if let Some(first) = first.filter(|it| characters[*it].value == ';') {
+        let text = characters[first + 1..].iter().map(|it| it.value).collect();
+        return Ok(Source::Script(text, characters[first].position));
     }
 
     let end = characters
@@ -33,12 +57,13 @@ pub(crate) fn parse(characters: &[Character]) -> Result<Expression, ParseError> 
     let mut parser = Parser {
         tokens: &tokens,
         end,
+        depth: 0,
     };
 
     let _ = parser.take_name("return");
     let expression = parser.expression(0)?;
     match parser.tokens.first() {
-        None => Ok(expression),
+        None => Ok(Source::Formula(expression)),
         Some(token) => Err(ParseError::new(
             token.position,
             format!(
@@ -54,145 +79,227 @@ struct Parser<'a> {
     tokens: &'a [Token],
     /// Just behind the last character.
     end: Position,
+    /// How many expressions the next one is inside of.
+    depth: usize,
 }
 
 impl Parser<'_> {
-    fn expression(&mut self, depth: usize) -> Result<Expression, ParseError> {
+    /// Reads operators that bind more firmly than `power`, and what is between them.
+    fn expression(&mut self, power: u8) -> Result<Expression, ParseError> {
         let position = self.position();
-        if depth >= DEPTH_MAX {
-            let message = format!("tables and calls nest deeper than {DEPTH_MAX} levels");
+        if self.depth >= DEPTH_MAX {
+            let message = format!("the expression nests deeper than {DEPTH_MAX} levels");
             return Err(ParseError::new(position, message));
         }
+        self.depth += 1;
+        let mut left = self.operand()?;
+        // A chain of operators makes a tree as deep as it is long.
+        let mut links = 0;
+        while let Some((operator, binding)) = self.operator(power) {
+            links += 1;
+            if links > CHAIN_MAX {
+                let message = format!("more than {CHAIN_MAX} operators in a row");
+                return Err(ParseError::new(self.position(), message));
+            }
+            let right = self.expression(binding)?;
+            let kind = Kind::Binary {
+                operator,
+                left: Box::new(left),
+                right: Box::new(right),
+            };
+            left = Expression { position, kind };
+        }
+        self.depth -= 1;
+        Ok(left)
+    }
 
-        let kind = match self.step() {
-            Some(TokenKind::Number(number)) => Kind::Number(number),
-            Some(TokenKind::String(string)) => Kind::String(string),
-            Some(TokenKind::Symbol('-')) => self.negative()?,
-            Some(TokenKind::Symbol('{')) => Kind::Table(self.fields(depth)?),
-            Some(TokenKind::Name(name)) => self.named(name, position, depth)?,
+    /// Takes the next token if it is an operator that binds more firmly than `power`; returns how
+    /// firmly it holds what follows.
+    fn operator(&mut self, power: u8) -> Option<(Operator, u8)> {
+        let spelt = match &self.tokens.first()?.kind {
+            TokenKind::Name(name) => name.as_str(),
+            TokenKind::Symbol(symbol) => symbol,
+            TokenKind::Number(_) | TokenKind::String(_) => return None,
+        };
+        let found = OPERATORS.iter().find(|it| it.0 == spelt);
+        let (_, operator, _, right) = found.filter(|it| power < it.2)?;
+        self.tokens = &self.tokens[1..];
+        Some((*operator, *right))
+    }
+
+    /// Reads a value with what stands before and behind it.
+    fn operand(&mut self) -> Result<Expression, ParseError> {
+        let position = self.position();
+        let token = self.step();
+        let prefix = match &token {
+            Some(TokenKind::Symbol("-")) => Some(Prefix::Negative),
+            Some(TokenKind::Symbol("#")) => Some(Prefix::Length),
+            Some(TokenKind::Name(name)) if name == "not" => Some(Prefix::Not),
+            _ => None,
+        };
+        if let Some(operator) = prefix {
+            let operand = self.expression(PREFIX_POWER)?;
+            let kind = match (operator, &operand.kind) {
+                (Prefix::Negative, Kind::Number(number)) => Kind::Number(-number),
+                _ => Kind::Unary {
+                    operator,
+                    operand: Box::new(operand),
+                },
+            };
+            return Ok(Expression { position, kind });
+        }
+
+        let kind = match token {
+            Some(TokenKind::Number(number)) => return Ok(at(position, Kind::Number(number))),
+            Some(TokenKind::String(string)) => return Ok(at(position, Kind::String(string))),
+            Some(TokenKind::Symbol("{")) => return Ok(at(position, Kind::Table(self.fields()?))),
+            Some(TokenKind::Symbol("(")) => {
+                let inner = self.expression(0)?;
+                self.expect(")")?;
+                inner.kind
+            }
+            Some(TokenKind::Name(name)) => match name.as_str() {
+                "true" => return Ok(at(position, Kind::Boolean(true))),
+                "false" => return Ok(at(position, Kind::Boolean(false))),
+                "nil" => return Ok(at(position, Kind::Nil)),
+                script if SCRIPT_WORDS.contains(&script) => {
+                    let message =
+                        format!("`{script}` needs a script: begin the record with `;`, and return");
+                    return Err(ParseError::new(position, message));
+                }
+                _ => Kind::Variable(name),
+            },
             found @ (Some(TokenKind::Symbol(_)) | None) => {
                 return Err(expected("a value", position, found.as_ref()));
             }
         };
-        Ok(Expression { position, kind })
+        self.suffixes(at(position, kind))
     }
 
-    fn negative(&mut self) -> Result<Kind, ParseError> {
+    /// Reads what is done with `value`: indexing and calls, one after the other.
+    fn suffixes(&mut self, mut value: Expression) -> Result<Expression, ParseError> {
+        let position = value.position;
+        for _ in 0..CHAIN_MAX {
+            let kind = match self.tokens.first().map(|it| &it.kind) {
+                Some(TokenKind::Symbol(".")) => {
+                    self.step();
+                    let key_position = self.position();
+                    let key = at(key_position, Kind::String(self.name()?));
+                    index(value, key)
+                }
+                Some(TokenKind::Symbol("[")) => {
+                    self.step();
+                    let key = self.expression(0)?;
+                    self.expect("]")?;
+                    index(value, key)
+                }
+                Some(TokenKind::Symbol(":")) => {
+                    self.step();
+                    Kind::Method {
+                        name: self.name()?,
+                        arguments: self.arguments()?,
+                        value: Box::new(value),
+                    }
+                }
+                Some(TokenKind::Symbol("(" | "{") | TokenKind::String(_)) => {
+                    let Some(function) = path(&value) else {
+                        return Err(ParseError::new(
+                            self.position(),
+                            "only functions are called",
+                        ));
+                    };
+                    Kind::Call {
+                        function,
+                        arguments: self.arguments()?,
+                    }
+                }
+                _ => return Ok(value),
+            };
+            value = at(position, kind);
+        }
+        let message = format!("more than {CHAIN_MAX} calls in a row");
+        Err(ParseError::new(self.position(), message))
+    }
+
+    /// What a function is called with. Lua lets a single string or table stand without parentheses.
+    fn arguments(&mut self) -> Result<Vec<Expression>, ParseError> {
         let position = self.position();
         match self.step() {
-            Some(TokenKind::Number(number)) => Ok(Kind::Number(-number)),
-            found => Err(expected("a number", position, found.as_ref())),
-        }
-    }
-
-    /// What a name stands for: a boolean, or the function that is called.
-    fn named(&mut self, name: String, at: Position, depth: usize) -> Result<Kind, ParseError> {
-        match name.as_str() {
-            "true" => return Ok(Kind::Boolean(true)),
-            "false" => return Ok(Kind::Boolean(false)),
-            script if SCRIPT_WORDS.contains(&script) => {
-                let message = format!("`{script}` needs a script, and scripts are not supported");
-                return Err(ParseError::new(at, message));
-            }
-            _ => (),
-        }
-
-        let position = self.position();
-        let arguments = match self.step() {
-            Some(TokenKind::Symbol('(')) => self.arguments(depth)?,
-            // Lua lets a single string or table stand without parentheses.
-            Some(TokenKind::String(string)) => {
-                vec![Expression {
-                    position,
-                    kind: Kind::String(string),
-                }]
-            }
-            Some(TokenKind::Symbol('{')) => {
-                vec![Expression {
-                    position,
-                    kind: Kind::Table(self.fields(depth)?),
-                }]
+            Some(TokenKind::Symbol("(")) => (),
+            Some(TokenKind::String(string)) => return Ok(vec![at(position, Kind::String(string))]),
+            Some(TokenKind::Symbol("{")) => {
+                return Ok(vec![at(position, Kind::Table(self.fields()?))]);
             }
             found => return Err(expected("`(`", position, found.as_ref())),
-        };
-        Ok(Kind::Call {
-            function: name,
-            arguments,
-        })
-    }
+        }
 
-    /// What follows `(`, up to and with `)`.
-    fn arguments(&mut self, depth: usize) -> Result<Vec<Expression>, ParseError> {
         let mut arguments = Vec::new();
-        if self.take_symbol(')') {
+        if self.take_symbol(")") {
             return Ok(arguments);
         }
         loop {
-            arguments.push(self.expression(depth + 1)?);
+            arguments.push(self.expression(0)?);
             let position = self.position();
             match self.step() {
-                Some(TokenKind::Symbol(',')) => (),
-                Some(TokenKind::Symbol(')')) => return Ok(arguments),
+                Some(TokenKind::Symbol(",")) => (),
+                Some(TokenKind::Symbol(")")) => return Ok(arguments),
                 found => return Err(expected("`,` or `)`", position, found.as_ref())),
             }
         }
     }
 
     /// What follows `{`, up to and with `}`.
-    fn fields(&mut self, depth: usize) -> Result<Vec<Field>, ParseError> {
+    fn fields(&mut self) -> Result<Vec<Field>, ParseError> {
         let mut fields = Vec::new();
         loop {
-            if self.take_symbol('}') {
+            if self.take_symbol("}") {
                 return Ok(fields);
             }
-            fields.push(self.field(depth)?);
+            fields.push(self.field()?);
             let position = self.position();
             match self.step() {
-                Some(TokenKind::Symbol(',' | ';')) => (),
-                Some(TokenKind::Symbol('}')) => return Ok(fields),
+                Some(TokenKind::Symbol("," | ";")) => (),
+                Some(TokenKind::Symbol("}")) => return Ok(fields),
                 found => return Err(expected("`,` or `}`", position, found.as_ref())),
             }
         }
     }
 
-    fn field(&mut self, depth: usize) -> Result<Field, ParseError> {
-        let key = match self.tokens {
-            [
-                Token {
-                    kind: TokenKind::Name(name),
-                    ..
-                },
-                equals,
-                rest @ ..,
-            ] if equals.kind == TokenKind::Symbol('=') => {
-                self.tokens = rest;
-                Some(name.clone())
+    fn field(&mut self) -> Result<Field, ParseError> {
+        let kind = |index: usize| self.tokens.get(index).map(|it| &it.kind);
+        let is =
+            |index: usize, symbol: &'static str| kind(index) == Some(&TokenKind::Symbol(symbol));
+        let (key, length) = match (kind(0), kind(1)) {
+            (Some(TokenKind::Name(name)), _) if is(1, "=") => (Some(name.clone()), 2),
+            (_, Some(TokenKind::String(name))) if is(0, "[") && is(2, "]") && is(3, "=") => {
+                (Some(name.clone()), 4)
             }
-            [
-                open,
-                Token {
-                    kind: TokenKind::String(name),
-                    ..
-                },
-                close,
-                equals,
-                rest @ ..,
-            ] if open.kind == TokenKind::Symbol('[')
-                && close.kind == TokenKind::Symbol(']')
-                && equals.kind == TokenKind::Symbol('=') =>
-            {
-                self.tokens = rest;
-                Some(name.clone())
-            }
-            _ => None,
+            _ => (None, 0),
         };
+        self.tokens = &self.tokens[length..];
         Ok(Field {
             key,
-            value: self.expression(depth + 1)?,
+            value: self.expression(0)?,
         })
     }
 
-    fn take_symbol(&mut self, symbol: char) -> bool {
+    fn name(&mut self) -> Result<String, ParseError> {
+        let position = self.position();
+        match self.step() {
+            Some(TokenKind::Name(name)) => Ok(name),
+            found => Err(expected("a name", position, found.as_ref())),
+        }
+    }
+
+    fn expect(&mut self, symbol: &'static str) -> Result<(), ParseError> {
+        let position = self.position();
+        match self.step() {
+            Some(TokenKind::Symbol(found)) if found == symbol => Ok(()),
+            found => Err(expected(&format!("`{symbol}`"), position, found.as_ref())),
+        }
+    }
+
+    fn take_symbol(&mut self, symbol: &'static str) -> bool {
         self.take(|it| *it == TokenKind::Symbol(symbol))
     }
 
@@ -219,10 +326,43 @@ impl Parser<'_> {
     }
 }
 
+fn at(position: Position, kind: Kind) -> Expression {
+    Expression { position, kind }
+}
+
+fn index(value: Expression, key: Expression) -> Kind {
+    Kind::Index {
+        value: Box::new(value),
+        key: Box::new(key),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a path has two forms, whatever else expressions may be"
+)]
+/// The name of a function, which may be one of a library: `name` or `library.name`.
+fn path(value: &Expression) -> Option<String> {
+    match &value.kind {
+        Kind::Variable(name) => Some(name.clone()),
+        Kind::Index { value, key } => match (&value.kind, &key.kind) {
+            (Kind::Variable(library), Kind::String(name)) => Some(format!("{library}.{name}")),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn expected(what: &str, position: Position, found: Option<&TokenKind>) -> ParseError {
     let message = match found {
         Some(found) => format!("expected {what} and found {found}"),
         None => format!("expected {what} and found the end of the expression"),
     };
     ParseError::new(position, message)
+}
+
+#[cfg(test)]
+pub(super) fn spelt(operator: Operator) -> &'static str {
+    let found = OPERATORS.iter().find(|it| it.1 == operator);
+    found.expect("all are in the list").0
 }

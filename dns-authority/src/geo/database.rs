@@ -1,18 +1,27 @@
-//! Reads places from a GeoIP database in MaxMind's format, in the layouts of GeoIP2, GeoLite2 and
-//! DB-IP (nested) and of the flat city files derived from them.
+//! Reads places from a GeoIP database in MaxMind's format: the layouts of GeoIP2, GeoLite2 and DB-IP
+//! (nested), and those of the flat files derived from them.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use maxminddb::{PathElement, Reader};
+use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use topology::geo::Location;
 
-use super::Description;
+use super::continents;
+use super::ranges::{AddressMap, Builder};
+use super::{Description, Field};
 
 /// A database in memory.
 pub struct Database {
     name: String,
     reader: Reader<Vec<u8>>,
+    /// For each address whose location the database knows, its place in `locations`.
+    cells: AddressMap,
+    /// Each once.
+    locations: Vec<Location>,
 }
 
 /// Why a file is no usable database.
@@ -20,48 +29,219 @@ pub struct Database {
 #[error("not a MaxMind database: {0}")]
 pub struct InvalidDatabase(String);
 
+/// Several times what the largest city database has: a tree whose parts are shared could otherwise
+/// stand for networks without end.
+const NETWORKS_MAX: usize = 1 << 26;
+
 impl Database {
-    /// `name` is for explanations, `content` the whole file.
+    /// `name` is for explanations, `content` the whole file. Looks at all networks: seconds for a
+    /// large file.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, or something else.
     pub fn new(name: String, content: Vec<u8>) -> Result<Self, InvalidDatabase> {
-        match Reader::from_source(content) {
-            Ok(reader) => Ok(Self { name, reader }),
-            Err(error) => Err(InvalidDatabase(error.to_string())),
+        let reader = Reader::from_source(content).map_err(invalid)?;
+        let mut survey = Survey::default();
+        let networks = reader.networks(WithinOptions::default()).map_err(invalid)?;
+        for (count, network) in networks.enumerate() {
+            if count == NETWORKS_MAX {
+                let message = format!("it has more than {NETWORKS_MAX} networks");
+                return Err(InvalidDatabase(message));
+            }
+            survey.take(&network.map_err(invalid)?)?;
         }
+        Ok(Self {
+            cells: AddressMap::new(survey.v4.finish(), survey.v6.finish()),
+            locations: survey.locations,
+            name,
+            reader,
+        })
     }
 
-    /// The location of `address` and the length of the database's prefix that holds it.
-    pub(super) fn locate(&self, address: IpAddr) -> (Option<Location>, u8) {
+    /// For each address whose location is known, its place in [`locations`](Self::locations).
+    pub(super) fn cells(&self) -> &AddressMap {
+        &self.cells
+    }
+
+    pub(super) fn locations(&self) -> &[Location] {
+        &self.locations
+    }
+
+    /// What is known of `address` beside its location, and the length of the database's prefix that
+    /// holds it.
+    pub(super) fn describe(&self, address: IpAddr) -> (Description, u8) {
         let Ok(found) = self.reader.lookup(address) else {
-            return (None, 0);
+            return (Description::default(), 0);
         };
+        let text = |paths: &[&[Field]]| paths.iter().find_map(|it| text(&found, it));
+        let country = text(&[&["country", "iso_code"], &["country_code"]]);
+        let continent = text(&[&["continent", "code"], &["continent_code"]]);
+        let known = |country: &String| continents::of(country).map(str::to_owned);
+        let number = |path: &[Field]| found.decode_path(&elements(path)).ok().flatten();
+        let description = Description {
+            continent: continent.or_else(|| country.as_ref().and_then(known)),
+            country,
+            region: region(&found).or_else(|| text(&[&["region"], &["state1"]])),
+            name: text(&[&["city", "names", "en"], &["city"]]),
+            asn: number(&["autonomous_system_number"]),
+            organization: text(&[&["autonomous_system_organization"]]),
+            ..Description::default()
+        };
+        let is_empty = description == Description::default();
+        let source = (!is_empty).then(|| self.name.clone());
         let length = found.network().map_or(0, |it| it.prefix());
-        let number = |path: &[PathElement<'_>]| found.decode_path::<f64>(path).ok().flatten();
-        let coordinate = |name: &'static str| {
-            number(&[PathElement::Key("location"), PathElement::Key(name)])
-                .or_else(|| number(&[PathElement::Key(name)]))
-        };
-        let location = coordinate("latitude")
-            .zip(coordinate("longitude"))
-            .and_then(|(latitude, longitude)| Location::new(latitude, longitude).ok());
-        (location, length)
+        (
+            Description {
+                source,
+                ..description
+            },
+            length,
+        )
+    }
+}
+
+type Found<'a> = LookupResult<'a, Vec<u8>>;
+
+fn text(found: &Found<'_>, path: &[Field]) -> Option<String> {
+    let text: Option<String> = found.decode_path(&elements(path)).ok().flatten();
+    text.filter(|it| !it.is_empty())
+}
+
+/// The code of the largest subdivision, as ISO 3166-2 has it behind the country's.
+fn region(found: &Found<'_>) -> Option<String> {
+    let path = [
+        PathElement::Key("subdivisions"),
+        PathElement::Index(0),
+        PathElement::Key("iso_code"),
+    ];
+    found.decode_path(&path).ok().flatten()
+}
+
+fn elements(path: &[Field]) -> Vec<PathElement<'static>> {
+    path.iter().copied().map(PathElement::Key).collect()
+}
+
+fn invalid(error: maxminddb::MaxMindDbError) -> InvalidDatabase {
+    InvalidDatabase(error.to_string())
+}
+
+/// Where all networks are, as they come.
+#[derive(Default)]
+struct Survey {
+    v4: Builder<u32>,
+    v6: Builder<u128>,
+    locations: Vec<Location>,
+    /// Of each location's coordinates, the place in `locations`.
+    places: BTreeMap<(u64, u64), u32>,
+    /// Of each record that networks point to, what it comes to.
+    records: BTreeMap<usize, Option<u32>>,
+    /// The record that was looked at last: neighbours often share it.
+    last: Option<(usize, Option<u32>)>,
+}
+
+/// What a record says of the location.
+#[derive(Deserialize)]
+struct Record {
+    location: Option<Point>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+#[derive(Deserialize)]
+struct Point {
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+/// A coordinate, in either of the precisions that databases are written with.
+struct Degrees(f64);
+
+impl<'de> Deserialize<'de> for Degrees {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Asking for a number of 64 bits would refuse those of 32.
+        deserializer.deserialize_any(DegreesVisitor)
+    }
+}
+
+struct DegreesVisitor;
+
+impl Visitor<'_> for DegreesVisitor {
+    type Value = Degrees;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("degrees")
     }
 
-    pub(super) fn describe(&self, address: IpAddr) -> Description {
-        let Ok(found) = self.reader.lookup(address) else {
-            return Description::default();
-        };
-        let text = |path: &[&'static str]| {
-            let path: Vec<PathElement<'_>> = path.iter().copied().map(PathElement::Key).collect();
-            found.decode_path::<String>(&path).ok().flatten()
-        };
-        Description {
-            location: None,
-            country: text(&["country", "iso_code"]).or_else(|| text(&["country_code"])),
-            continent: text(&["continent", "code"]).or_else(|| text(&["continent_code"])),
-            name: text(&["city", "names", "en"]).or_else(|| text(&["city"])),
-            source: Some(self.name.clone()),
-        }
+    fn visit_f32<E>(self, degrees: f32) -> Result<Degrees, E> {
+        // As many decimals as there were before it was written.
+        Ok(Degrees((f64::from(degrees) * 1e4).round() / 1e4))
     }
+
+    fn visit_f64<E>(self, degrees: f64) -> Result<Degrees, E> {
+        Ok(Degrees(degrees))
+    }
+}
+
+impl Survey {
+    fn take(&mut self, found: &Found<'_>) -> Result<(), InvalidDatabase> {
+        let Some(cell) = self.cell(found) else {
+            return Ok(());
+        };
+        let network = found.network().map_err(invalid)?;
+        match (network.network(), network.broadcast()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                self.v4
+                    .block(Ipv4Addr::to_bits(first), last.to_bits(), cell);
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                self.v6
+                    .block(Ipv6Addr::to_bits(first), last.to_bits(), cell);
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => (),
+        }
+        Ok(())
+    }
+
+    fn cell(&mut self, found: &Found<'_>) -> Option<u32> {
+        let offset = found.offset()?;
+        if let Some((_, cell)) = self.last.filter(|it| it.0 == offset) {
+            return cell;
+        }
+        let cell = match self.records.get(&offset) {
+            Some(cell) => *cell,
+            None => {
+                let cell = location(found).map(|it| self.intern(it));
+                self.records.insert(offset, cell);
+                cell
+            }
+        };
+        self.last = Some((offset, cell));
+        cell
+    }
+
+    fn intern(&mut self, location: Location) -> u32 {
+        let next = u32::try_from(self.locations.len()).expect("fewer than records of a file");
+        let key = (
+            location.latitude().to_bits(),
+            location.longitude().to_bits(),
+        );
+        *self.places.entry(key).or_insert_with(|| {
+            self.locations.push(location);
+            next
+        })
+    }
+}
+
+fn location(found: &Found<'_>) -> Option<Location> {
+    let Record {
+        location,
+        latitude,
+        longitude,
+    } = found.decode().ok()??;
+    let nested = location.and_then(|it| it.latitude.zip(it.longitude));
+    let (Degrees(latitude), Degrees(longitude)) = nested.or_else(|| latitude.zip(longitude))?;
+    Location::new(latitude, longitude).ok()
 }
 
 impl fmt::Debug for Database {
@@ -74,93 +254,4 @@ impl fmt::Debug for Database {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_nested_layout() {
-        let location = map(&[("latitude", double(50.11)), ("longitude", double(8.68))]);
-        let country = map(&[("iso_code", text("DE"))]);
-        let record = map(&[("country", country), ("location", location)]);
-        let database = Database::new("nested.mmdb".to_owned(), lower_half(&record)).unwrap();
-
-        let frankfurt = Location::new(50.11, 8.68).unwrap();
-        assert_eq!(database.locate(address("10.0.0.1")), (Some(frankfurt), 1));
-        assert_eq!(database.locate(address("192.0.2.1")), (None, 1));
-        assert_eq!(database.locate(address("2001:db8::1")), (None, 0));
-        let described = database.describe(address("10.0.0.1"));
-        assert_eq!(described.country.as_deref(), Some("DE"));
-        assert_eq!(described.source.as_deref(), Some("nested.mmdb"));
-    }
-
-    #[test]
-    fn reads_the_flat_layout() {
-        let record = map(&[
-            ("city", text("Ashburn")),
-            ("country_code", text("US")),
-            ("latitude", double(39.04)),
-            ("longitude", double(-77.49)),
-        ]);
-        let database = Database::new("flat.mmdb".to_owned(), lower_half(&record)).unwrap();
-
-        let ashburn = Location::new(39.04, -77.49).unwrap();
-        assert_eq!(database.locate(address("10.0.0.1")), (Some(ashburn), 1));
-        let described = database.describe(address("10.0.0.1"));
-        assert_eq!(described.name.as_deref(), Some("Ashburn"));
-        assert_eq!(described.country.as_deref(), Some("US"));
-    }
-
-    #[test]
-    fn refuses_what_is_no_database() {
-        let error = Database::new("x".to_owned(), b"GIF89a".to_vec()).unwrap_err();
-        assert!(
-            error.to_string().starts_with("not a MaxMind database: "),
-            "{error}"
-        );
-    }
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    /// A database that knows `record` of 0.0.0.0/1 and nothing of the rest: one node of the search
-    /// tree, 16 octets of separation, the record, and the metadata.
-    fn lower_half(record: &[u8]) -> Vec<u8> {
-        let (known, unknown) = ([0, 0, 1 + 16], [0, 0, 1]);
-        let mut file = [known, unknown].concat();
-        file.extend([0; 16]);
-        file.extend_from_slice(record);
-        file.extend_from_slice(b"\xab\xcd\xefMaxMind.com");
-        file.extend(map(&[
-            ("binary_format_major_version", vec![0xa1, 2]),
-            ("binary_format_minor_version", vec![0xa0]),
-            ("build_epoch", vec![0x01, 0x02, 1]),
-            ("database_type", text("Test")),
-            ("description", vec![0xe0]),
-            ("ip_version", vec![0xa1, 4]),
-            ("languages", vec![0x00, 0x04]),
-            ("node_count", vec![0xc1, 1]),
-            ("record_size", vec![0xa1, 24]),
-        ]));
-        file
-    }
-
-    fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
-        let mut bytes = vec![0xe0 | u8::try_from(entries.len()).unwrap()];
-        for (key, value) in entries {
-            bytes.extend(text(key));
-            bytes.extend(value);
-        }
-        bytes
-    }
-
-    fn text(text: &str) -> Vec<u8> {
-        let length = u8::try_from(text.len()).unwrap();
-        assert!(length < 29, "longer texts are written otherwise");
-        [&[0x40 | length], text.as_bytes()].concat()
-    }
-
-    fn double(number: f64) -> Vec<u8> {
-        [&[0x68], number.to_be_bytes().as_slice()].concat()
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
-//! Places that the operator gives to prefixes: the longest prefix that holds an address decides.
+//! Places that the operator, or the mesh, gives to prefixes: the longest prefix that holds an address decides.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -7,14 +9,19 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use topology::geo::Location;
+use topology::id::ClusterName;
+use topology::mesh::Mesh;
 
-/// Prefixes with their places, cut into disjoint ranges so that a lookup is one binary search and
-/// tells how far its result reaches.
-#[derive(Clone, Debug)]
+use super::ranges::{Address, AddressMap, Builder, NOTHING, Ranges};
+
+/// Prefixes with their places.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
+    /// Whether the mesh says so, and not the operator.
+    is_mesh: bool,
     places: Vec<Place>,
-    /// In ascending order without gaps; the first starts at 0, each ends before the next.
-    ranges: Vec<Range>,
+    /// For each address its place in `places`.
+    map: AddressMap,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,15 +31,10 @@ pub struct Place {
     pub location: Option<Location>,
     pub country: Option<String>,
     pub continent: Option<String>,
+    pub region: Option<String>,
     pub name: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Range {
-    /// IPv4 addresses as IPv4-mapped IPv6 ones.
-    start: u128,
-    /// Index in `places`.
-    place: Option<usize>,
+    /// `None` leaves it to the databases.
+    pub asn: Option<u32>,
 }
 
 /// What is wrong with a file of overrides, with line and column where they are known.
@@ -41,101 +43,126 @@ struct Range {
 pub struct InvalidOverrides(String);
 
 impl Overrides {
+    /// What the mesh says of its prefixes: nodes and pods are where their cluster is.
+    pub fn of_mesh(mesh: &Mesh) -> Self {
+        let locations = mesh.clusters().into_iter();
+        let locations = locations.filter_map(|it| Some((it, mesh.location(it)?)));
+        let locations: BTreeMap<&ClusterName, Location> = locations.collect();
+        let nodes = mesh.nodes().iter();
+        let places = nodes.filter_map(|((cluster, _), node)| {
+            let location = locations.get(cluster)?;
+            let addresses = node.addresses.iter().map(|it| it.address.into());
+            let prefixes = node.pod_prefixes().chain(addresses);
+            Some(prefixes.map(|prefix| Place::of_cluster(prefix, cluster, *location)))
+        });
+        Self {
+            is_mesh: true,
+            ..Self::of_places(places.flatten())
+        }
+    }
+
+    /// Of several places of one prefix the first counts.
+    fn of_places(places: impl IntoIterator<Item = Place>) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut places: Vec<Place> = places.into_iter().collect();
+        places
+            .iter_mut()
+            .for_each(|it| it.prefix = canonical(it.prefix));
+        places.retain(|it| seen.insert(it.prefix));
+        let map = map(&places);
+        Self {
+            places,
+            map,
+            is_mesh: false,
+        }
+    }
+
+    /// What says so, for people: `override 10.0.0.0/8`.
+    pub(super) fn source(&self, place: &Place) -> String {
+        let source = if self.is_mesh { "mesh" } else { "override" };
+        format!("{source} {}", place.prefix)
+    }
+
     /// The place of `address`, and how many leading bits an address must share with it to get the
     /// same.
     pub(super) fn find(&self, address: IpAddr) -> (Option<&Place>, u8) {
-        let bits = mapped(address);
-        let after = self.ranges.partition_point(|it| it.start <= bits);
-        let range = self.ranges[after - 1];
-
-        // A block that holds `bits` stays inside the range if it is too small to reach the
-        // addresses just outside.
-        let shared = |outside: u128| (bits ^ outside).leading_zeros() + 1;
-        let before = range.start.checked_sub(1).map_or(0, shared);
-        let behind = self.ranges.get(after).map_or(0, |next| shared(next.start));
-        let length = u8::try_from(before.max(behind)).expect("at most 128");
-
-        let length = if address.is_ipv4() {
-            length.saturating_sub(IPV4_MAPPED_BITS)
-        } else {
-            length
-        };
-        (range.place.map(|it| &self.places[it]), length)
+        let (place, length) = self.map.find(address);
+        (self.places.get(place as usize), length)
     }
 
-    fn new(places: Vec<Place>) -> Result<Self, InvalidOverrides> {
-        let mut sorted: Vec<(u128, u128, usize)> = places
-            .iter()
-            .enumerate()
-            .map(|(index, place)| {
-                let (first, last) = (place.prefix.network(), place.prefix.broadcast());
-                (mapped(first), mapped(last), index)
-            })
-            .collect();
-        // Of two that start alike, the longer prefix comes second and covers the first.
-        sorted.sort_by_key(|(first, last, _)| (*first, u128::MAX - last));
-        if let Some([(_, _, twice), _]) = sorted
-            .array_windows()
-            .find(|[a, b]| (a.0, a.1) == (b.0, b.1))
-        {
-            let prefix = places[*twice].prefix;
-            return Err(InvalidOverrides(format!("{prefix} is given a place twice")));
-        }
-        Ok(Self {
-            ranges: flatten(&sorted),
-            places,
-        })
+    /// For each address, its place in [`places`](Self::places).
+    pub(super) fn map(&self) -> &AddressMap {
+        &self.map
+    }
+
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
     }
 }
 
-/// Cuts nested prefixes (first, last, place), outer before inner, into disjoint ranges.
-fn flatten(sorted: &[(u128, u128, usize)]) -> Vec<Range> {
-    let mut ranges = vec![Range {
-        start: 0,
-        place: None,
-    }];
-    let mut begin = |start: u128, place: Option<usize>| {
-        let last = ranges.last_mut().expect("the first range is never removed");
-        if last.start == start {
-            last.place = place;
-        } else {
-            ranges.push(Range { start, place });
+impl Place {
+    fn of_cluster(prefix: IpNet, cluster: &ClusterName, location: Location) -> Self {
+        Self {
+            prefix,
+            location: Some(location),
+            country: None,
+            continent: None,
+            region: None,
+            name: Some(format!("cluster {cluster}")),
+            asn: None,
         }
+    }
+}
+
+/// The prefix without what lies behind it; of IPv4 if it is one, however it is written.
+fn canonical(prefix: IpNet) -> IpNet {
+    let v4 = match prefix {
+        IpNet::V4(_) => None,
+        IpNet::V6(it) => it
+            .addr()
+            .to_ipv4_mapped()
+            .zip(it.prefix_len().checked_sub(IPV4_MAPPED_BITS)),
     };
-
-    let mut open: Vec<(u128, usize)> = Vec::new();
-    for (first, last, place) in sorted {
-        while let Some((end, _)) = open.pop_if(|(end, _)| *end < *first) {
-            begin(end + 1, open.last().map(|it| it.1));
-        }
-        begin(*first, Some(*place));
-        open.push((*last, *place));
-    }
-    while let Some((end, _)) = open.pop() {
-        if let Some(after) = end.checked_add(1) {
-            begin(after, open.last().map(|it| it.1));
-        }
-    }
-    ranges
-}
-
-fn mapped(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(it) => it.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(it) => it.to_bits(),
-    }
+    let v4 = v4.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+    v4.unwrap_or(prefix).trunc()
 }
 
 /// Bits of `::ffff:0:0/96`, which precede an IPv4 address.
 const IPV4_MAPPED_BITS: u8 = 96;
 
-impl Default for Overrides {
-    fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            ranges: flatten(&[]),
+fn map(places: &[Place]) -> AddressMap {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (number, place) in (0..).zip(places) {
+        match place.prefix {
+            IpNet::V4(it) => v4.push((it.network().to_bits(), it.broadcast().to_bits(), number)),
+            IpNet::V6(it) => v6.push((it.network().to_bits(), it.broadcast().to_bits(), number)),
         }
     }
+    AddressMap::new(flatten(v4), flatten(v6))
+}
+
+/// Makes nested blocks (first, last, place) disjoint: the innermost counts.
+fn flatten<A: Address>(mut blocks: Vec<(A, A, u32)>) -> Ranges<A> {
+    // Of two that start alike, the shorter prefix comes first.
+    blocks.sort_by_key(|(first, last, _)| (*first, Reverse(*last)));
+    let mut ranges = Builder::default();
+    let mut open: Vec<(A, u32)> = Vec::new();
+    let around = |open: &[(A, u32)]| open.last().map_or(NOTHING, |it| it.1);
+    for (first, last, place) in blocks {
+        while let Some((end, _)) = open.pop_if(|(end, _)| *end < first) {
+            end.next()
+                .into_iter()
+                .for_each(|it| ranges.begin(it, around(&open)));
+        }
+        ranges.begin(first, place);
+        open.push((last, place));
+    }
+    while let Some((end, _)) = open.pop() {
+        end.next()
+            .into_iter()
+            .for_each(|it| ranges.begin(it, around(&open)));
+    }
+    ranges.finish()
 }
 
 /// Reads the YAML list that `--geo-overrides` names.
@@ -145,8 +172,14 @@ impl FromStr for Overrides {
     fn from_str(text: &str) -> Result<Self, InvalidOverrides> {
         let entries: Vec<Spanned<Entry>> =
             serde_saphyr::from_str(text).map_err(|error| InvalidOverrides(one_line(&error)))?;
-        let places = entries.into_iter().map(place).collect::<Result<_, _>>()?;
-        Self::new(places)
+        let places = entries.into_iter().map(place);
+        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = places.iter().find(|it| !seen.insert(it.prefix)) {
+            let message = format!("{} is given a place twice", twice.prefix);
+            return Err(InvalidOverrides(message));
+        }
+        Ok(Self::of_places(places))
     }
 }
 
@@ -158,7 +191,9 @@ struct Entry {
     longitude: Option<f64>,
     country: Option<String>,
     continent: Option<String>,
+    region: Option<String>,
     name: Option<String>,
+    asn: Option<u32>,
 }
 
 fn place(entry: Spanned<Entry>) -> Result<Place, InvalidOverrides> {
@@ -180,11 +215,13 @@ fn place(entry: Spanned<Entry>) -> Result<Place, InvalidOverrides> {
         }
     };
     Ok(Place {
-        prefix: entry.prefix.trunc(),
+        prefix: canonical(entry.prefix),
         location,
         country: entry.country,
         continent: entry.continent,
+        region: entry.region,
         name: entry.name,
+        asn: entry.asn,
     })
 }
 
@@ -199,103 +236,4 @@ fn one_line(error: &serde_saphyr::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn lets_the_longest_prefix_win_and_says_how_far_it_reaches() {
-        let overrides = parse(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "2001:db8::/32"]);
-
-        check(&overrides, "10.200.0.1", "10.0.0.0/8", 9);
-        check(&overrides, "10.1.128.0", "10.1.0.0/16", 17);
-        check(&overrides, "10.1.2.9", "10.1.2.0/24", 24);
-        check(&overrides, "10.1.3.9", "10.1.0.0/16", 24);
-        check(&overrides, "192.0.2.1", "-", 1);
-        check(&overrides, "2001:db8::1", "2001:db8::/32", 32);
-        check(&overrides, "2001:db9::1", "-", 32);
-    }
-
-    #[test]
-    fn knows_nothing_when_empty() {
-        check(&Overrides::default(), "192.0.2.1", "-", 0);
-    }
-
-    #[test]
-    fn reads_a_file_and_says_what_is_wrong_with_it() {
-        let text = "- prefix: 10.1.0.0/16\n  latitude: 50.11\n  longitude: 8.68\n  country: DE\n";
-        let overrides: Overrides = text.parse().unwrap();
-        let (place, _) = overrides.find("10.1.2.3".parse().unwrap());
-        assert_eq!(place.unwrap().country.as_deref(), Some("DE"));
-
-        check_error("- prefix: nowhere\n", "1:11: ");
-        check_error("- prefix: 10.0.0.0/8\n  lattitude: 1\n", "2:3: ");
-        check_error(
-            "- {prefix: 10.0.0.0/8, latitude: 1}\n",
-            "1:3: 10.0.0.0/8: latitude and",
-        );
-        check_error(
-            "- {prefix: 10.0.0.0/8, latitude: 99, longitude: 0}\n",
-            "1:3: 10.0.0.0/8: latitude 99, longitude 0 is no place on Earth",
-        );
-        check_error(
-            "[{prefix: 10.0.0.0/8}, {prefix: 10.0.0.1/8}]",
-            "10.0.0.0/8 is given a place twice",
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_trying_every_prefix(
-            prefixes in proptest::collection::btree_map(
-                (0..8_u8, 0..8_u8).prop_map(|(bits, length)| net(bits << 5, length)), 0..1, 0..12),
-            probes in proptest::collection::vec((any::<u8>(), any::<u8>()), 1..8),
-        ) {
-            let prefixes: Vec<String> = prefixes.keys().map(ToString::to_string).collect();
-            let overrides = parse(&prefixes.iter().map(String::as_str).collect::<Vec<_>>());
-            let longest = |address: IpAddr| {
-                let holding = overrides.places.iter().filter(|it| it.prefix.contains(&address));
-                holding.max_by_key(|it| it.prefix.prefix_len())
-            };
-
-            for (first, second) in probes {
-                let address = IpAddr::from([first, 0, 0, 1]);
-                let (place, length) = overrides.find(address);
-                prop_assert_eq!(place, longest(address));
-                let block = IpNet::new(address, length).unwrap();
-                let other = IpAddr::from([second, 7, 7, 7]);
-                if block.contains(&other) {
-                    prop_assert_eq!(overrides.find(other).0, place);
-                }
-            }
-        }
-    }
-
-    fn net(first: u8, length: u8) -> IpNet {
-        IpNet::new(IpAddr::from([first, 0, 0, 0]), length)
-            .unwrap()
-            .trunc()
-    }
-
-    fn parse(prefixes: &[&str]) -> Overrides {
-        let entries: Vec<String> = prefixes
-            .iter()
-            .map(|it| format!("{{prefix: '{it}'}}"))
-            .collect();
-        format!("[{}]", entries.join(", ")).parse().unwrap()
-    }
-
-    #[track_caller]
-    fn check(overrides: &Overrides, address: &str, prefix: &str, length: u8) {
-        let (place, found) = overrides.find(address.parse().unwrap());
-        let place = place.map_or_else(|| "-".to_owned(), |it| it.prefix.to_string());
-        assert_eq!((place.as_str(), found), (prefix, length));
-    }
-
-    #[track_caller]
-    fn check_error(text: &str, expected: &str) {
-        let error = text.parse::<Overrides>().unwrap_err().to_string();
-        assert!(error.starts_with(expected), "{error}");
-    }
-}
+mod tests;

@@ -82,7 +82,15 @@ fn refuses_what_it_does_not_do() {
 fn answers_garbage_after_a_header_and_ignores_the_rest() {
     let mut response = Vec::new();
     let mut handle = |bytes: &[u8]| {
-        let handled = handle(&world(), bytes, RESOLVER, Transport::Udp, 0, &mut response);
+        let handled = handle(
+            &world(),
+            &open(),
+            bytes,
+            RESOLVER,
+            Transport::Udp,
+            0,
+            &mut response,
+        );
         handled.map(|it| (it.code, response.clone()))
     };
 
@@ -101,7 +109,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut response = Vec::new();
-        let _ = handle(&world(), &bytes, RESOLVER, Transport::Udp, 0, &mut response);
+        let _ = handle(&world(), &open(), &bytes, RESOLVER, Transport::Udp, 0, &mut response);
         prop_assert!(response.len() <= 1232);
     }
 
@@ -117,12 +125,16 @@ proptest! {
         }
         bytes.truncate(length.index(bytes.len()) + 1);
         let mut response = Vec::new();
-        let _ = handle(&world(), &bytes, RESOLVER, Transport::Udp, 0, &mut response);
+        let _ = handle(&world(), &open(), &bytes, RESOLVER, Transport::Udp, 0, &mut response);
         prop_assert!(response.len() <= 1232);
     }
 }
 
 const RESOLVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
+
+fn open() -> Guard<'static> {
+    Guard::open(daemon::Clock.now())
+}
 
 #[track_caller]
 fn check_code(query: Message, expected: ResponseCode) {
@@ -138,7 +150,15 @@ fn check_code(query: Message, expected: ResponseCode) {
 fn ask(query: &Message, transport: Transport) -> Option<Message> {
     let mut response = Vec::new();
     let bytes = query.to_vec().unwrap();
-    handle(&world(), &bytes, RESOLVER, transport, 0, &mut response)?;
+    handle(
+        &world(),
+        &open(),
+        &bytes,
+        RESOLVER,
+        transport,
+        0,
+        &mut response,
+    )?;
     Some(Message::from_vec(&response).unwrap())
 }
 

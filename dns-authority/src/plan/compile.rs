@@ -1,15 +1,22 @@
-//! Turns an expression into a plan: knows the functions and what they take.
+//! Turns an expression into a plan.
 
-use std::net::{IpAddr, SocketAddr};
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "few kinds of expressions need care, whatever else there is"
+)]
 
-use super::options::{self, Options};
-use super::{Backup, Candidate, Plan, Selector};
-use crate::check::{CHECKS_MAX, Check, CheckId, Checks, HttpProbe, Method};
-use crate::expression::{Expression, Field, Kind};
+use std::sync::Arc;
+
+use super::call::Call;
+use super::call::{CHECKING, Reader, Registry, fitting};
+use super::formula::{Formula, Term, Variable};
+use super::value::{Key, Value};
+use super::{Pick, Plan, Program, Selector};
+use crate::check::Checks;
+use crate::expression::{Expression, Field, Kind, Operator, Source};
 use crate::geo::Atlas;
+use crate::script::Script;
 use crate::text::{ParseError, Position};
-use crate::wire::kind;
-use crate::zone::data_from_text;
 
 /// What plans are compiled with: the places of addresses, and the checks that all zones share.
 #[derive(Debug)]
@@ -18,361 +25,253 @@ pub(crate) struct Compiler<'a> {
     pub(crate) checks: Checks,
 }
 
-/// What a record is, beside its expression.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    pub(crate) kind: u16,
-    /// What relative names go on with.
-    pub(crate) origin: &'a [u8],
-}
+/// Tables of constants: what stands behind the dot is the value.
+const ENUMERATIONS: &[&str] = &["GeoIPQueryAttribute", "QType", "pdns"];
 
-/// The functions that a record can call.
-const FUNCTIONS: &[&str] = &[
-    "all",
-    "ifportup",
-    "ifurlup",
-    "pickclosest",
-    "pickhashed",
-    "pickrandom",
-    "pickwhashed",
-    "pickwrandom",
-];
-
-/// More candidates than fit into any answer, and few enough to look at all for one query.
-const CANDIDATES_MAX: usize = 1000;
-
+/// Makes the plan of a record of this type.
 pub(crate) fn compile(
-    expression: &Expression,
-    target: Target<'_>,
+    source: &Source,
+    kind: u16,
     compiler: &mut Compiler<'_>,
 ) -> Result<Plan, ParseError> {
-    let mut call = Call { target, compiler };
-    let plan = match &expression.kind {
+    match source {
+        Source::Formula(expression) => formula(expression, kind, compiler),
+        Source::Script(text, position) => {
+            let script = Script::new(text, *position, kind)?;
+            Ok(Plan {
+                function: "script".to_owned(),
+                program: Program::Script(Arc::new(script)),
+            })
+        }
+    }
+}
+
+/// Makes the code of a LUA record of type LUA, which scripts include.
+pub(crate) fn library(text: &str, position: Position, kind: u16) -> Result<Plan, ParseError> {
+    let text = text.trim_start().trim_start_matches(';');
+    let script = Script::new(text, position, kind)?;
+    Ok(Plan {
+        function: "library".to_owned(),
+        program: Program::Library(Arc::new(script)),
+    })
+}
+
+fn formula(
+    expression: &Expression,
+    kind: u16,
+    compiler: &mut Compiler<'_>,
+) -> Result<Plan, ParseError> {
+    let mut builder = Builder {
+        reader: Reader {
+            kind,
+            atlas: compiler.atlas,
+            registry: Registry::Interning(&mut compiler.checks),
+            whole: true,
+        },
+    };
+    let position = expression.position;
+    let constants = match &expression.kind {
+        Kind::String(_) => Some(vec![expression]),
+        Kind::Table(fields) => fields
+            .iter()
+            .map(|it| matches!(it.value.kind, Kind::String(_)).then_some(&it.value))
+            .collect(),
+        _ => None,
+    };
+    if let Some(values) = constants {
+        let candidates = values.into_iter().map(|it| builder.reader.candidate(it));
+        let candidates = candidates.collect::<Result<_, _>>()?;
+        let pick = Pick::new("constant", Selector::All, candidates);
+        return Ok(Plan {
+            function: pick.function.clone(),
+            program: Program::Pick(fitting(pick, position)?),
+        });
+    }
+    if let Kind::Boolean(_) | Kind::Number(_) | Kind::Nil = expression.kind {
+        let message = format!(
+            "expected a string, a table of strings or a function call and found {}",
+            expression.kind.noun()
+        );
+        return Err(ParseError::new(position, message));
+    }
+
+    let function = match &expression.kind {
+        Kind::Call { function, .. } => function.clone(),
+        _ => "expression".to_owned(),
+    };
+    let program = match builder.term(expression, true)? {
+        Term::Call(Call::Pick(pick)) => Program::Pick(*pick),
+        root => Program::Formula(Formula { root, kind }),
+    };
+    Ok(Plan { function, program })
+}
+
+struct Builder<'a> {
+    reader: Reader<'a>,
+}
+
+impl Builder<'_> {
+    /// `whole`: what comes out of it is a record's content, not part of one or a condition.
+    fn term(&mut self, expression: &Expression, whole: bool) -> Result<Term, ParseError> {
+        let position = expression.position;
+        let boxed = |this: &mut Self, it: &Expression, whole| this.term(it, whole).map(Box::new);
+        Ok(match &expression.kind {
+            Kind::Boolean(it) => Term::Constant(Value::Boolean(*it)),
+            Kind::Nil => Term::Constant(Value::Nil),
+            Kind::Number(it) => Term::Constant(Value::Number(*it)),
+            Kind::String(_) if whole => {
+                self.reader.whole = true;
+                Term::Candidate(Box::new(self.reader.candidate(expression)?))
+            }
+            Kind::String(it) => Term::Constant(Value::Text(it.clone())),
+            Kind::Table(fields) => Term::Table(self.fields(fields, whole)?),
+            Kind::Variable(name) => Term::Variable(variable(name, position)?),
+            Kind::Unary { operator, operand } => {
+                Term::Unary(*operator, boxed(self, operand, false)?)
+            }
+            Kind::Binary {
+                operator,
+                left,
+                right,
+            } => {
+                let (before, behind) = match operator {
+                    Operator::And => (false, whole),
+                    Operator::Or => (whole, whole),
+                    _ => (false, false),
+                };
+                let left = boxed(self, left, before)?;
+                Term::Binary(*operator, left, boxed(self, right, behind)?)
+            }
+            Kind::Index { value, key } => match enumerated(value, key) {
+                Some(name) => Term::Constant(Value::Text(name)),
+                None => Term::Index(boxed(self, value, false)?, boxed(self, key, false)?),
+            },
+            Kind::Method {
+                value,
+                name,
+                arguments,
+            } => Term::Method {
+                value: boxed(self, value, false)?,
+                name: name.clone(),
+                arguments: self.terms(arguments)?,
+            },
+            Kind::Call {
+                function,
+                arguments,
+            } => self.call(function, arguments, position, whole)?,
+        })
+    }
+
+    fn call(
+        &mut self,
+        function: &str,
+        arguments: &[Expression],
+        position: Position,
+        whole: bool,
+    ) -> Result<Term, ParseError> {
+        // `string.lower(x)` is another way to write `x:lower()`.
+        if let (Some(name), [value, rest @ ..]) = (function.strip_prefix("string."), arguments) {
+            return Ok(Term::Method {
+                value: Box::new(self.term(value, false)?),
+                name: name.to_owned(),
+                arguments: self.terms(rest)?,
+            });
+        }
+        let constants: Option<Vec<Expression>> = arguments.iter().map(constant).collect();
+        if let Some(arguments) = constants {
+            self.reader.whole = whole;
+            return Ok(Term::Call(
+                self.reader.call(function, &arguments, position)?,
+            ));
+        }
+        if CHECKING.contains(&function) {
+            let message = format!(
+                "the arguments of `{function}` have to be constants, so that its checks begin when the zone is loaded"
+            );
+            return Err(ParseError::new(position, message));
+        }
+        if !super::call::FUNCTIONS.contains(&function) {
+            // The reader says which there are.
+            self.reader.call(function, &[], position)?;
+        }
+        Ok(Term::Dynamic {
+            function: function.to_owned(),
+            arguments: self.terms(arguments)?,
+            position,
+        })
+    }
+
+    fn terms(&mut self, expressions: &[Expression]) -> Result<Vec<Term>, ParseError> {
+        expressions.iter().map(|it| self.term(it, false)).collect()
+    }
+
+    fn fields(&mut self, fields: &[Field], whole: bool) -> Result<Vec<(Key, Term)>, ParseError> {
+        let mut number = 0;
+        let mut terms = Vec::new();
+        for field in fields {
+            let key = match &field.key {
+                Some(key) => Key::Text(key.clone()),
+                None => {
+                    number += 1;
+                    Key::Number(number)
+                }
+            };
+            // Strings of a table are put together as text, not as candidates.
+            let _ = whole;
+            terms.push((key, self.term(&field.value, false)?));
+        }
+        Ok(terms)
+    }
+}
+
+/// The expression with what it computes out of constants computed; `None` if it depends on the query.
+fn constant(expression: &Expression) -> Option<Expression> {
+    let kind = match &expression.kind {
+        Kind::Boolean(_) | Kind::Nil | Kind::Number(_) | Kind::String(_) => expression.kind.clone(),
+        Kind::Table(fields) => {
+            let field = |it: &Field| {
+                Some(Field {
+                    key: it.key.clone(),
+                    value: constant(&it.value)?,
+                })
+            };
+            Kind::Table(fields.iter().map(field).collect::<Option<_>>()?)
+        }
+        Kind::Index { value, key } => Kind::String(enumerated(value, key)?),
+        // What they make of one argument is read from it where it is taken.
         Kind::Call {
             function,
             arguments,
-        } => call.function(function, arguments, expression.position)?,
-        Kind::String(_) => {
-            let candidate = call.candidate(expression)?;
-            plan("constant", Selector::All, vec![candidate])
-        }
-        Kind::Table(_) => plan("constant", Selector::All, call.candidates(expression)?),
-        Kind::Boolean(_) | Kind::Number(_) => {
-            return Err(expected(
-                "a string, a table of strings or a function call",
-                expression,
-            ));
-        }
-    };
-
-    let count: usize = plan.sets.iter().map(Vec::len).sum();
-    if count == 0 || plan.sets.iter().any(Vec::is_empty) {
-        return Err(ParseError::new(
-            expression.position,
-            "there is nothing to choose from",
-        ));
-    }
-    if count > CANDIDATES_MAX {
-        let message = format!("{count} values are more than the {CANDIDATES_MAX} of one record");
-        return Err(ParseError::new(expression.position, message));
-    }
-    Ok(plan)
-}
-
-struct Call<'a, 'b> {
-    target: Target<'a>,
-    compiler: &'a mut Compiler<'b>,
-}
-
-impl Call<'_, '_> {
-    fn function(
-        &mut self,
-        name: &str,
-        arguments: &[Expression],
-        position: Position,
-    ) -> Result<Plan, ParseError> {
-        match name {
-            "all" => self.pick(name, Selector::All, arguments, position),
-            "pickclosest" => self.pick(name, Selector::Closest, arguments, position),
-            "pickhashed" => self.pick(name, Selector::Hashed, arguments, position),
-            "pickrandom" => self.pick(name, Selector::Random, arguments, position),
-            "pickwhashed" => self.weighted(name, Selector::WeightedHashed, arguments, position),
-            "pickwrandom" => self.weighted(name, Selector::WeightedRandom, arguments, position),
-            "ifportup" => self.if_port_up(arguments, position),
-            "ifurlup" => self.if_url_up(arguments, position),
-            unknown => Err(ParseError::new(
-                position,
-                format!(
-                    "there is no function `{unknown}`; there are {}",
-                    FUNCTIONS.join(", ")
-                ),
-            )),
-        }
-    }
-
-    fn pick(
-        &self,
-        name: &str,
-        selector: Selector,
-        arguments: &[Expression],
-        position: Position,
-    ) -> Result<Plan, ParseError> {
-        let [values] = arguments else {
-            return Err(takes(position, name, "one argument, a table of values"));
-        };
-        Ok(plan(name, selector, self.candidates(values)?))
-    }
-
-    fn weighted(
-        &self,
-        name: &str,
-        selector: Selector,
-        arguments: &[Expression],
-        position: Position,
-    ) -> Result<Plan, ParseError> {
-        let [values] = arguments else {
-            return Err(takes(
-                position,
-                name,
-                "one argument, a table of {weight, value} pairs",
-            ));
-        };
-        let mut candidates = Vec::new();
-        for pair in elements(values)? {
-            let [weight, value] = elements(pair)?[..] else {
-                return Err(expected("a {weight, value} pair", pair));
+        } if ["newCA", "newDN", "newNMG", "newNetmask"].contains(&function.as_str()) => {
+            let [argument] = &arguments[..] else {
+                return None;
             };
-            let weight = options::whole(weight, 0, u32::MAX)?;
-            candidates.push(Candidate {
-                weight,
-                ..self.candidate(value)?
-            });
+            constant(argument)?.kind
         }
-        Ok(plan(name, selector, candidates))
-    }
+        _ => return None,
+    };
+    Some(Expression {
+        position: expression.position,
+        kind,
+    })
+}
 
-    fn if_port_up(
-        &mut self,
-        arguments: &[Expression],
-        position: Position,
-    ) -> Result<Plan, ParseError> {
-        let (port, addresses, options) = match arguments {
-            [port, addresses] => (port, addresses, Options::default()),
-            [port, addresses, table] => (port, addresses, options::options(table, false)?),
-            _ => {
-                return Err(takes(
-                    position,
-                    "ifportup",
-                    "a port, addresses and perhaps options",
-                ));
-            }
-        };
-        let port = u16::try_from(options::whole(port, 1, u32::from(u16::MAX))?);
-        let port = port.expect("at most 65,535");
-        self.checked("ifportup", addresses, port, &Method::Tcp, options)
-    }
-
-    fn if_url_up(
-        &mut self,
-        arguments: &[Expression],
-        position: Position,
-    ) -> Result<Plan, ParseError> {
-        let (url, addresses, options) = match arguments {
-            [url, addresses] => (url, addresses, Options::default()),
-            [url, addresses, table] => (url, addresses, options::options(table, true)?),
-            _ => {
-                return Err(takes(
-                    position,
-                    "ifurlup",
-                    "a URL, addresses and perhaps options",
-                ));
-            }
-        };
-        let Kind::String(text) = &url.kind else {
-            return Err(expected("a URL", url));
-        };
-        let Url { port, probe } =
-            parse_url(text, &options).map_err(|it| ParseError::new(url.position, it))?;
-        self.checked("ifurlup", addresses, port, &Method::Http(probe), options)
-    }
-
-    /// A plan over sets of addresses, each of which is asked the same question at `port`.
-    fn checked(
-        &mut self,
-        name: &str,
-        addresses: &Expression,
-        port: u16,
-        method: &Method,
-        options: Options,
-    ) -> Result<Plan, ParseError> {
-        let elements = elements(addresses)?;
-        let nested = elements.iter().any(|it| matches!(it.kind, Kind::Table(_)));
-        let groups = if nested { elements } else { vec![addresses] };
-
-        let mut sets = Vec::with_capacity(groups.len());
-        for group in groups {
-            let mut set = self.candidates(group)?;
-            for candidate in &mut set {
-                let address: IpAddr = candidate.text.parse().map_err(|_| {
-                    let message = format!("`{}` is not an IP address to check", candidate.text);
-                    ParseError::new(group.position, message)
-                })?;
-                let check = Check {
-                    target: SocketAddr::new(address, port),
-                    method: method.clone(),
-                    timing: options.timing,
-                    source: options.source,
-                };
-                candidate.check = Some(self.intern(check, group.position)?);
-            }
-            sets.push(set);
+fn enumerated(value: &Expression, key: &Expression) -> Option<String> {
+    match (&value.kind, &key.kind) {
+        (Kind::Variable(table), Kind::String(key)) if ENUMERATIONS.contains(&table.as_str()) => {
+            Some(key.clone())
         }
-        Ok(Plan {
-            sets,
-            backup: options.backup,
-            fail_on_incomplete_check: options.fail_on_incomplete_check,
-            ..plan(name, options.selector, Vec::new())
-        })
-    }
-
-    fn intern(&mut self, check: Check, position: Position) -> Result<CheckId, ParseError> {
-        self.compiler.checks.intern(check).ok_or_else(|| {
-            ParseError::new(
-                position,
-                format!("there are more than {CHECKS_MAX} health checks"),
-            )
-        })
-    }
-
-    /// The candidates of a table of strings; a lone string stands for a table of one.
-    fn candidates(&self, values: &Expression) -> Result<Vec<Candidate>, ParseError> {
-        if let Kind::String(_) = values.kind {
-            return Ok(vec![self.candidate(values)?]);
-        }
-        elements(values)?
-            .into_iter()
-            .map(|it| self.candidate(it))
-            .collect()
-    }
-
-    fn candidate(&self, value: &Expression) -> Result<Candidate, ParseError> {
-        let Kind::String(text) = &value.kind else {
-            return Err(expected("a string", value));
-        };
-        let Target { kind, origin } = self.target;
-        let data = data_from_text(kind, text, origin).map_err(|it| {
-            let kind = kind::Shown(kind);
-            let message = format!("`{text}` is no value of a record of type {kind}: {it}");
-            ParseError::new(value.position, message)
-        })?;
-        let location = text
-            .parse()
-            .ok()
-            .and_then(|it| self.compiler.atlas.locate(it).location);
-        Ok(Candidate {
-            text: text.clone(),
-            data: data.into_boxed_slice(),
-            location,
-            weight: 1,
-            check: None,
-        })
+        _ => None,
     }
 }
 
-fn plan(name: &str, selector: Selector, set: Vec<Candidate>) -> Plan {
-    Plan {
-        function: name.to_owned(),
-        sets: vec![set],
-        selector,
-        backup: Backup::Select(selector),
-        fail_on_incomplete_check: false,
-    }
-}
-
-/// The elements of a table without keys.
-fn elements(table: &Expression) -> Result<Vec<&Expression>, ParseError> {
-    let Kind::Table(fields) = &table.kind else {
-        return Err(expected("a table", table));
-    };
-    let element = |field: &'_ Field| match field.key {
-        Some(_) => Err(ParseError::new(
-            table.position,
-            "the elements of this table have no keys",
-        )),
-        None => Ok(()),
-    };
-    fields.iter().try_for_each(element)?;
-    Ok(fields.iter().map(|it| &it.value).collect())
-}
-
-struct Url {
-    port: u16,
-    probe: HttpProbe,
-}
-
-/// Splits a URL (RFC 3986) into whom to ask and what; user names in it are refused.
-fn parse_url(text: &str, options: &Options) -> Result<Url, String> {
-    let (tls, rest) = match text.split_once("://") {
-        Some(("http", rest)) => (false, rest),
-        Some(("https", rest)) => (true, rest),
-        _ => {
-            return Err(format!(
-                "`{text}` is not a URL that starts with http:// or https://"
-            ));
-        }
-    };
-    let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
-    let split = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(split);
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
-
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let default = if tls { 443 } else { 80 };
-    let port = port.map_or(Ok(default), |it| {
-        it.parse::<u16>()
-            .map_err(|_| format!("`{it}` in `{text}` is not a port"))
-    })?;
-    let host_fits = |it: char| it.is_ascii_alphanumeric() || "-._[]:".contains(it);
-    if host.is_empty() || !host.chars().all(host_fits) {
-        return Err(format!("`{host}` in `{text}` is not a host name"));
-    }
-    if !path.chars().all(|it| it.is_ascii_graphic()) {
-        return Err(format!(
-            "the path of `{text}` has to be printable ASCII without spaces"
-        ));
-    }
-
-    let authority = if port == default {
-        host.to_owned()
-    } else {
-        format!("{host}:{port}")
-    };
-    let url = options.url.clone();
-    let probe = HttpProbe {
-        tls,
-        host: host.trim_matches(['[', ']']).to_owned(),
-        authority,
-        path,
-        user_agent: url.user_agent,
-        expected_status: url.expected_status,
-        body_contains: url.body_contains,
-        body_bytes_max: url.body_bytes_max,
-    };
-    Ok(Url { port, probe })
-}
-
-fn takes(position: Position, function: &str, what: &str) -> ParseError {
-    ParseError::new(position, format!("`{function}` takes {what}"))
-}
-
-fn expected(what: &str, found: &Expression) -> ParseError {
-    let message = format!("expected {what} and found {}", found.kind.noun());
-    ParseError::new(found.position, message)
+fn variable(name: &str, position: Position) -> Result<Variable, ParseError> {
+    Variable::read(name).ok_or_else(|| {
+        let names: Vec<&str> = Variable::ALL.iter().map(|it| it.0).collect();
+        let message = format!(
+            "there is no variable `{name}`; there are {}",
+            names.join(", ")
+        );
+        ParseError::new(position, message)
+    })
 }

@@ -1,29 +1,109 @@
-//! Picks a plan's answer for one client at one moment, and says why.
+//! Answers a record for one client at one moment, and says why.
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use smallvec::{SmallVec, smallvec};
-use topology::geo::Kilometers;
 use topology::health::Health;
-use topology::select;
 
-use super::{Backup, Candidate, Plan, Selector};
+use super::choose::{Basis, Part, Picked, choose, mix};
+use super::formula::made;
+use super::value::{Failure, Header, Name};
+use super::{Candidate, Content, Measures, Plan, Program};
 use crate::check::CheckId;
+use crate::drain::Scales;
 use crate::geo::{Atlas, Fix};
+use crate::lifetime::Lifetimes;
+use crate::script;
+use crate::store::Found;
+use crate::wire::name::Folded;
+use crate::zone::{ShownData, Zones};
 
-/// What a choice depends on beside the plan.
+/// What an answer depends on beside the plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     pub atlas: &'a Atlas,
     /// By [`CheckId`]; a check without an entry is unknown.
     pub health: &'a [Health],
+    pub measures: &'a Measures,
+    pub question: Question<'a>,
+    /// Where records are looked up that others name.
+    pub zones: &'a Zones,
+    /// What is left of values that are being drained.
+    pub scales: &'a Scales,
     /// The client, or the resolver that asks for it.
     pub who: IpAddr,
     /// Chance, drawn once per query.
     pub entropy: u64,
 }
 
-impl Scene<'_> {
+/// The query, as records can ask about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The name that is asked for, in lower case, as it travels.
+    pub name: &'a [u8],
+    /// The record's, which may be a wildcard.
+    pub owner: &'a [u8],
+    /// The origin of the zone.
+    pub zone: &'a [u8],
+    pub resolver: IpAddr,
+    pub subnet: Option<IpNet>,
+    /// The address that was asked.
+    pub local: Option<IpAddr>,
+    pub header: Header,
+    pub dnssec_ok: bool,
+    pub payload_bytes: u16,
+    pub tcp: bool,
+}
+
+impl<'a> Scene<'a> {
+    /// A query of nobody for `name`, before anything is known.
+    pub(crate) fn trial(
+        atlas: &'a Atlas,
+        (measures, scales): (&'a Measures, &'a Scales),
+        zones: &'a Zones,
+        name: &'a [u8],
+        zone: &'a [u8],
+    ) -> Self {
+        let who = IpAddr::from([0, 0, 0, 0]);
+        Self {
+            atlas,
+            health: &[],
+            measures,
+            scales,
+            question: Question {
+                name,
+                owner: name,
+                zone,
+                resolver: who,
+                subnet: None,
+                local: None,
+                header: Header::default(),
+                dnssec_ok: false,
+                payload_bytes: 0,
+                tcp: false,
+            },
+            zones,
+            who,
+            entropy: 0,
+        }
+    }
+
+    /// The strings of the records of this type at `name`, those of LUA records aside.
+    pub(super) fn lookup(&self, name: &Name, kind: u16) -> Vec<String> {
+        let Ok(name) = Folded::read(&name.0) else {
+            return Vec::new();
+        };
+        let node = match self.zones.find(&name).map(|it| it.find(&name)) {
+            Some(Found::Exact(node) | Found::Wildcard(node)) => node,
+            Some(Found::Absent(_) | Found::Delegated(_) | Found::Redirected(_)) | None => {
+                return Vec::new();
+            }
+        };
+        let data = node.set(kind).into_iter().flat_map(|it| it.data());
+        data.map(|it| ShownData(kind, it).to_string()).collect()
+    }
+
     pub fn health_of(&self, check: CheckId) -> Health {
         self.health
             .get(check.index())
@@ -31,8 +111,18 @@ impl Scene<'_> {
             .unwrap_or(Health::Unknown)
     }
 
+    /// Whether a drain leaves the candidate to this client.
+    pub(crate) fn takes_part(&self, candidate: &Candidate) -> bool {
+        self.scales.is_empty() || self.scales.takes_part(&candidate.text, self.who)
+    }
+
+    /// Whether clients part ways over the candidate, because it is half drained.
+    pub(super) fn is_parting(&self, candidate: &Candidate) -> bool {
+        !self.scales.is_empty() && self.scales.depends_on_client(&candidate.text)
+    }
+
     /// A candidate that nobody checks counts as healthy.
-    fn usability(&self, candidate: &Candidate) -> Health {
+    pub(super) fn usability(&self, candidate: &Candidate) -> Health {
         candidate
             .check
             .map_or(Health::Healthy, |it| self.health_of(it))
@@ -42,172 +132,188 @@ impl Scene<'_> {
 /// What is answered, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice<'a> {
-    pub picked: Picked<'a>,
-    pub basis: Basis,
+    pub records: Records<'a>,
     pub dependency: Dependency,
-    /// What chose among the usable candidates.
-    pub selector: Selector,
-    /// How many candidates it chose among.
-    pub usable_count: usize,
+    /// The choices that were made on the way, those of scripts aside.
+    pub parts: SmallVec<[Part<'a>; 1]>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
 }
 
-/// Candidates: most plans have a few.
-pub type Picked<'a> = SmallVec<[&'a Candidate; 4]>;
-
-/// The state of the plan's candidates as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// No candidate is healthy; all are answered from, because a broken prober is likelier than
-    /// every target being down (or none, if the record says so).
-    AllUnhealthy,
-    /// Candidates of this set (counted from 0) are healthy.
-    Healthy { set: usize },
-    /// No check has come to a verdict yet, and the record asks for SERVFAIL until then.
-    Incomplete,
-    /// None is healthy, and in this set are some that were not probed to a verdict yet.
-    Unknown { set: usize },
+#[derive(Clone, Debug, PartialEq)]
+pub enum Records<'a> {
+    /// What the query made.
+    Made(Vec<Content>),
+    Picked(Picked<'a>),
 }
 
-/// What of the client the choice depends on, hence for whom it may be cached (RFC 7871).
+/// What of the client an answer depends on, hence for whom it may be cached (RFC 7871).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dependency {
     Address,
     Location(Fix),
     Nothing,
+    /// So many leading bits of the address.
+    Prefix(u8),
 }
 
-/// Chooses among the candidates of `plan`.
+impl Plan {
+    /// For how many seconds an answer may be kept for which the zone says `stated`.
+    pub(crate) fn ttl(&self, stated: u32, lifetimes: &Lifetimes, scene: &Scene<'_>) -> u32 {
+        if lifetimes.bounds.is_none() {
+            return stated;
+        }
+        let picks = self.picks();
+        let candidates = || picks.iter().flat_map(|it| it.sets.iter().flatten());
+        let checks = candidates().filter_map(|it| it.check);
+        let is_moving = candidates().any(|it| scene.is_parting(it));
+        lifetimes.ttl(stated, checks, is_moving)
+    }
+}
+
+impl Dependency {
+    /// On both.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Address, _) | (_, Self::Address) => Self::Address,
+            (Self::Nothing, one) | (one, Self::Nothing) => one,
+            (Self::Location(a), Self::Location(b)) if a == b => self,
+            (a, b) => Self::Prefix(a.bits().max(b.bits())),
+        }
+    }
+
+    /// How many leading bits of the address matter, all being more than there are.
+    fn bits(self) -> u8 {
+        match self {
+            Self::Address => u8::MAX,
+            Self::Location(fix) => fix.prefix_length,
+            Self::Nothing => 0,
+            Self::Prefix(bits) => bits,
+        }
+    }
+}
+
+/// What a query has led to so far.
+pub(crate) struct Run<'p, 's> {
+    pub(super) scene: &'s Scene<'s>,
+    pub(super) dependency: Dependency,
+    pub(super) parts: SmallVec<[Part<'p>; 1]>,
+    draws: u64,
+    /// While a script is on trial: what questions about the client's place are answered.
+    pub(super) forced: Option<bool>,
+}
+
+impl<'p, 's> Run<'p, 's> {
+    pub(crate) fn new(scene: &'s Scene<'s>) -> Self {
+        Self {
+            scene,
+            dependency: Dependency::Nothing,
+            parts: SmallVec::new(),
+            draws: 0,
+            forced: None,
+        }
+    }
+
+    /// Chance that no other choice of this query has used.
+    pub(super) fn chance(&mut self) -> u64 {
+        let draw = self.draws;
+        self.draws += 1;
+        match draw {
+            0 => self.scene.entropy,
+            _ => mix(self
+                .scene
+                .entropy
+                .wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        }
+    }
+
+    /// Goes on where `other` stands.
+    pub(super) fn skip_to(&mut self, other: &Run<'_, '_>) {
+        self.draws = other.draws;
+        self.forced = other.forced;
+    }
+
+    pub(crate) fn force(&mut self, answer: Option<bool>) {
+        self.forced = answer;
+    }
+
+    pub(crate) fn atlas(&self) -> &'s Atlas {
+        self.scene.atlas
+    }
+
+    pub(crate) fn zone_origin(&self) -> &'s [u8] {
+        self.scene.question.zone
+    }
+
+    pub(crate) fn zones(&self) -> &'s Zones {
+        self.scene.zones
+    }
+
+    /// What it has led to, for the run that goes on.
+    pub(super) fn ended(self) -> (Dependency, u64) {
+        (self.dependency, self.draws)
+    }
+
+    pub(super) fn resume(&mut self, dependency: Dependency, draws: u64) {
+        self.depend(dependency);
+        self.draws = draws;
+    }
+
+    pub(super) fn depend(&mut self, on: Dependency) {
+        self.dependency = self.dependency.and(on);
+    }
+}
+
+/// Answers `plan`.
 pub fn evaluate<'a>(plan: &'a Plan, scene: &Scene<'_>) -> Choice<'a> {
-    let basis = basis(plan, scene);
-    let nothing = |basis, selector| Choice {
-        picked: SmallVec::new(),
-        basis,
-        dependency: Dependency::Nothing,
-        selector,
-        usable_count: 0,
-    };
-    let (pool, selector) = match (basis, plan.backup) {
-        (Basis::Incomplete, _) => return nothing(basis, plan.selector),
-        (Basis::AllUnhealthy, Backup::Empty) => return nothing(basis, plan.selector),
-        (Basis::AllUnhealthy, Backup::Select(selector)) => {
-            (plan.sets.iter().flatten().collect(), selector)
+    let mut run = Run::new(scene);
+    let records = match &plan.program {
+        Program::Formula(formula) => formula.records(&mut run),
+        Program::Library(_) => Ok(Records::Made(Vec::new())),
+        Program::Script(script) => script::answer(script, &mut run)
+            .and_then(|it| made(it, script.kind()))
+            .map(Records::Made),
+        Program::Pick(pick) => {
+            let part = choose(pick, scene, scene.entropy);
+            return Choice {
+                failure: (part.basis == Basis::Incomplete).then(incomplete),
+                records: Records::Picked(part.picked.clone()),
+                dependency: part.dependency,
+                parts: smallvec![part],
+            };
         }
-        (Basis::Healthy { set }, _) => (in_set(plan, set, Health::Healthy, scene), plan.selector),
-        (Basis::Unknown { set }, _) => (in_set(plan, set, Health::Unknown, scene), plan.selector),
     };
-
-    let usable_count = pool.len();
-    let (picked, dependency) = choose(pool, selector, scene);
+    let (records, failure) = match records {
+        Ok(records) => (records, None),
+        Err(failure) => (Records::Made(Vec::new()), Some(failure)),
+    };
     Choice {
-        picked,
-        basis,
-        dependency,
-        selector,
-        usable_count,
+        records,
+        dependency: run.dependency,
+        parts: run.parts,
+        failure,
     }
 }
 
-fn basis(plan: &Plan, scene: &Scene<'_>) -> Basis {
-    let best = |set: &Vec<Candidate>| set.iter().map(|it| scene.usability(it)).min();
-    let first_with = |health| plan.sets.iter().position(|set| best(set) == Some(health));
-
-    if let Some(set) = first_with(Health::Healthy) {
-        return Basis::Healthy { set };
-    }
-    match first_with(Health::Unknown) {
-        Some(_) if plan.fail_on_incomplete_check => Basis::Incomplete,
-        Some(set) => Basis::Unknown { set },
-        None => Basis::AllUnhealthy,
-    }
-}
-
-fn in_set<'a>(plan: &'a Plan, set: usize, health: Health, scene: &Scene<'_>) -> Picked<'a> {
-    plan.sets[set]
-        .iter()
-        .filter(|it| scene.usability(it) == health)
-        .collect()
-}
-
-/// Chooses within `pool`, which is not empty.
-fn choose<'a>(pool: Picked<'a>, selector: Selector, scene: &Scene<'_>) -> (Picked<'a>, Dependency) {
-    if pool.len() < 2 {
-        return (pool, Dependency::Nothing);
-    }
-    match selector {
-        Selector::All => (pool, Dependency::Nothing),
-        Selector::Random => (at(&pool, scene.entropy), Dependency::Nothing),
-        Selector::WeightedRandom => (weighted(&pool, scene.entropy), Dependency::Nothing),
-        Selector::WeightedHashed => (
-            weighted(&pool, hash_of(scene.who, b"")),
-            Dependency::Address,
-        ),
-        Selector::Hashed => {
-            // The highest score wins: the order of the list does not matter, and a candidate that
-            // goes moves only its own clients.
-            let score = |it: &Candidate| hash_of(scene.who, it.text.as_bytes());
-            let best = pool
-                .iter()
-                .max_by(|a, b| score(a).cmp(&score(b)).then_with(|| a.text.cmp(&b.text)));
-            (best.copied().into_iter().collect(), Dependency::Address)
-        }
-        Selector::Closest => {
-            let fix = scene.atlas.locate(scene.who);
-            (
-                closest(&pool, fix, scene.entropy),
-                Dependency::Location(fix),
-            )
-        }
-    }
-}
-
-/// The candidate nearest to `client`; equally near ones go by chance, whatever the order of the pool.
-fn closest<'a>(pool: &[&'a Candidate], client: Fix, entropy: u64) -> Picked<'a> {
-    let (nearest, _) = select::nearest(client.location, pool, |it| it.location);
-    let mut nearest: Picked<'_> = nearest.into_iter().copied().collect();
-    nearest.sort_by(|a, b| a.text.cmp(&b.text));
-    at(&nearest, entropy)
-}
-
-/// How far `candidate` is from the client, if both places are known.
-pub(crate) fn distance(candidate: &Candidate, client: Fix) -> Option<Kilometers> {
-    Some(client.location?.distance_to(candidate.location?))
-}
-
-fn at<'a>(pool: &[&'a Candidate], entropy: u64) -> Picked<'a> {
-    let index = entropy.checked_rem(pool.len() as u64).unwrap_or(0);
-    let index = usize::try_from(index).expect("less than the length of the pool");
-    pool.get(index).copied().into_iter().collect()
-}
-
-/// The candidate whose share of the sum of all weights holds `point`.
-fn weighted<'a>(pool: &[&'a Candidate], point: u64) -> Picked<'a> {
-    let sum: u64 = pool.iter().map(|it| u64::from(it.weight)).sum();
-    let Some(mut point) = point.checked_rem(sum) else {
-        return at(pool, point);
-    };
-    for candidate in pool {
-        let weight = u64::from(candidate.weight);
-        if point < weight {
-            return smallvec![*candidate];
-        }
-        point -= weight;
-    }
-    SmallVec::new()
-}
-
-/// FNV-1a over the address and `salt`, mixed so that every bit of the result depends on each input.
-fn hash_of(who: IpAddr, salt: &[u8]) -> u64 {
-    let octets = match who {
-        IpAddr::V4(it) => it.to_ipv6_mapped().octets(),
-        IpAddr::V6(it) => it.octets(),
-    };
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for octet in octets.iter().chain(salt) {
-        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
+pub(super) fn incomplete() -> Failure {
+    Failure("no health check has come to a verdict yet".to_owned())
 }
 
 #[cfg(test)]
-mod tests;
+impl Scene<'static> {
+    /// A query of 10.0.0.1 for `.`, in a world without anything.
+    pub(super) fn bare() -> Self {
+        use std::sync::LazyLock;
+
+        static ATLAS: LazyLock<Atlas> = LazyLock::new(Atlas::default);
+        static MEASURES: LazyLock<Measures> = LazyLock::new(Measures::default);
+        static SCALES: LazyLock<Scales> = LazyLock::new(Scales::default);
+        static ZONES: LazyLock<Zones> = LazyLock::new(Zones::default);
+        let who = IpAddr::from([10, 0, 0, 1]);
+        Self {
+            who,
+            entropy: 1,
+            ..Self::trial(&ATLAS, (&MEASURES, &SCALES), &ZONES, &[0], &[0])
+        }
+    }
+}

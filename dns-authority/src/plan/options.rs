@@ -1,9 +1,19 @@
 //! Reads the table of options that ends a health-checked call.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an option takes what it takes, whatever else expressions may be"
+)]
+
+mod url;
+
+pub(super) use url::UrlOptions;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Backup, Selector};
+use super::call::{string, wrong};
+use super::{Backup, Pick, SELECTORS, Selector};
 use crate::check::Timing;
 use crate::expression::{Expression, Kind};
 use crate::text::ParseError;
@@ -16,36 +26,31 @@ pub(super) struct Options {
     pub(super) timing: Timing,
     pub(super) fail_on_incomplete_check: bool,
     pub(super) source: Option<IpAddr>,
+    pub(super) leave_below_permille: u32,
+    pub(super) spill_above_permille: Option<u32>,
+    pub(super) client_bits: (u8, u8),
     pub(super) url: UrlOptions,
 }
 
-/// What only checks of URLs understand.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct UrlOptions {
-    pub(super) user_agent: String,
-    pub(super) expected_status: u16,
-    pub(super) body_contains: Option<String>,
-    pub(super) body_bytes_max: usize,
-}
-
-/// Options of every health check, and those only of URLs.
+/// Options of every health check.
 const COMMON: &[&str] = &[
     "backupSelector",
     "failOnIncompleteCheck",
     "interval",
+    "leaveBelow",
     "minimumFailures",
+    "minimumSuccesses",
     "selector",
     "source",
+    "spillAbove",
+    "sticky",
     "timeout",
 ];
-const URL_ONLY: &[&str] = &["byteslimit", "httpcode", "stringmatch", "useragent"];
 
 /// A day: longer is a mistake in the unit.
 const SECONDS_MAX: f64 = 86_400.0;
 /// Far above any threshold that makes sense.
-const FAILURES_MAX: u32 = 1000;
-/// Enough of a body to find a word in, and little enough to read from every target at once.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+const PROBES_MAX: u32 = 1000;
 
 impl Default for Options {
     fn default() -> Self {
@@ -56,15 +61,28 @@ impl Default for Options {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(2),
                 fall: 1,
+                rise: 1,
             },
             fail_on_incomplete_check: false,
             source: None,
-            url: UrlOptions {
-                user_agent: "causeway-dns-authority".to_owned(),
-                expected_status: 200,
-                body_contains: None,
-                body_bytes_max: BODY_BYTES_MAX,
-            },
+            leave_below_permille: 0,
+            spill_above_permille: None,
+            client_bits: (32, 128),
+            url: UrlOptions::default(),
+        }
+    }
+}
+
+impl Options {
+    pub(super) fn apply(&self, pick: Pick) -> Pick {
+        Pick {
+            selector: self.selector,
+            backup: self.backup,
+            fail_on_incomplete_check: self.fail_on_incomplete_check,
+            leave_below_permille: self.leave_below_permille,
+            spill_above_permille: self.spill_above_permille,
+            client_bits: self.client_bits,
+            ..pick
         }
     }
 }
@@ -89,18 +107,19 @@ pub(super) fn options(table: &Expression, for_url: bool) -> Result<Options, Pars
             "backupSelector" => options.backup = backup_selector(value)?,
             "failOnIncompleteCheck" => options.fail_on_incomplete_check = boolean(value)?,
             "interval" => options.timing.interval = seconds(value)?,
-            "minimumFailures" => options.timing.fall = count(value, FAILURES_MAX)?,
+            "leaveBelow" => options.leave_below_permille = permille(value)?,
+            "minimumFailures" => options.timing.fall = whole(value, 1, PROBES_MAX)?,
+            "minimumSuccesses" => options.timing.rise = whole(value, 1, PROBES_MAX)?,
             "selector" => options.selector = selector(value)?,
             "source" => options.source = Some(address(value)?),
+            "spillAbove" => options.spill_above_permille = Some(permille(value)?),
+            "sticky" => options.client_bits = sticky_bits(value)?,
             "timeout" => options.timing.timeout = seconds(value)?,
-            "byteslimit" if for_url => {
-                let most = u32::try_from(BODY_BYTES_MAX).expect("64 KiB fit");
-                options.url.body_bytes_max = count(value, most)? as usize;
+            name => {
+                if !(for_url && options.url.read(name, value)?) {
+                    return Err(unknown_option(name, value, for_url));
+                }
             }
-            "httpcode" if for_url => options.url.expected_status = status(value)?,
-            "stringmatch" if for_url => options.url.body_contains = Some(string(value)?.to_owned()),
-            "useragent" if for_url => options.url.user_agent = header_value(value)?,
-            unknown => return Err(unknown_option(unknown, value, for_url)),
         }
     }
     Ok(options)
@@ -109,7 +128,7 @@ pub(super) fn options(table: &Expression, for_url: bool) -> Result<Options, Pars
 fn unknown_option(name: &str, value: &Expression, for_url: bool) -> ParseError {
     let mut known: Vec<&str> = COMMON.to_vec();
     if for_url {
-        known.extend(URL_ONLY);
+        known.extend(url::NAMES);
     }
     known.sort_unstable();
     let message = format!(
@@ -120,16 +139,16 @@ fn unknown_option(name: &str, value: &Expression, for_url: bool) -> ParseError {
 }
 
 fn selector(value: &Expression) -> Result<Selector, ParseError> {
-    match string(value)? {
-        "all" => Ok(Selector::All),
-        "hashed" => Ok(Selector::Hashed),
-        "pickclosest" => Ok(Selector::Closest),
-        "random" => Ok(Selector::Random),
-        unknown => Err(ParseError::new(
-            value.position,
-            format!("there is no selector `{unknown}`; there are all, hashed, pickclosest, random"),
-        )),
-    }
+    let name = string(value)?;
+    let found = SELECTORS.iter().find(|it| it.0 == name);
+    found.map(|it| it.1).ok_or_else(|| {
+        let names: Vec<&str> = SELECTORS.iter().map(|it| it.0).collect();
+        let message = format!(
+            "there is no selector `{name}`; there are {}",
+            names.join(", ")
+        );
+        ParseError::new(value.position, message)
+    })
 }
 
 fn backup_selector(value: &Expression) -> Result<Backup, ParseError> {
@@ -139,27 +158,54 @@ fn backup_selector(value: &Expression) -> Result<Backup, ParseError> {
     }
 }
 
+/// A boolean, or the text of one, which is all that PowerDNS takes.
 fn boolean(value: &Expression) -> Result<bool, ParseError> {
-    let Kind::Boolean(boolean) = value.kind else {
-        return Err(wrong(value, "true or false"));
-    };
-    Ok(boolean)
-}
-
-fn string(value: &Expression) -> Result<&str, ParseError> {
-    let Kind::String(string) = &value.kind else {
-        return Err(wrong(value, "a string"));
-    };
-    Ok(string)
-}
-
-/// A string that can stand in a header of a request.
-fn header_value(value: &Expression) -> Result<String, ParseError> {
-    let string = string(value)?;
-    match string.chars().all(|it| it == ' ' || it.is_ascii_graphic()) {
-        true => Ok(string.to_owned()),
-        false => Err(wrong(value, "a string of printable ASCII characters")),
+    match &value.kind {
+        Kind::Boolean(boolean) => Ok(*boolean),
+        Kind::String(text) => text.parse().map_err(|_| wrong(value, "true or false")),
+        _ => Err(wrong(value, "true or false")),
     }
+}
+
+/// A number, or the text of one.
+fn number(value: &Expression) -> Option<f64> {
+    match &value.kind {
+        Kind::Number(number) => Some(*number),
+        Kind::String(text) => text.trim().parse().ok().filter(|it: &f64| it.is_finite()),
+        _ => None,
+    }
+}
+
+/// A part of the whole, from 0 to 1.
+fn permille(value: &Expression) -> Result<u32, ParseError> {
+    let share = number(value).filter(|it| (0.0..=1.0).contains(it));
+    let share = share.ok_or_else(|| wrong(value, "a number from 0 to 1"))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 1000"
+    )]
+    Ok((share * 1000.0).round() as u32)
+}
+
+/// How much of a client's address tells it from others where nobody says: about a customer's network.
+pub(super) const STICKY_BITS: (u8, u8) = (24, 56);
+
+/// Reads `{ipv4=24, ipv6=56}`.
+pub(super) fn sticky_bits(table: &Expression) -> Result<(u8, u8), ParseError> {
+    let Kind::Table(fields) = &table.kind else {
+        return Err(wrong(table, "a table like {ipv4=24, ipv6=56}"));
+    };
+    let mut bits = STICKY_BITS;
+    for field in fields {
+        let length = |most| Ok(u8::try_from(whole(&field.value, 1, most)?).expect("at most 128"));
+        match field.key.as_deref() {
+            Some("ipv4") => bits.0 = length(32)?,
+            Some("ipv6") => bits.1 = length(128)?,
+            _ => return Err(wrong(table, "a table like {ipv4=24, ipv6=56}")),
+        }
+    }
+    Ok(bits)
 }
 
 fn address(value: &Expression) -> Result<IpAddr, ParseError> {
@@ -169,7 +215,7 @@ fn address(value: &Expression) -> Result<IpAddr, ParseError> {
 }
 
 fn seconds(value: &Expression) -> Result<Duration, ParseError> {
-    if let Kind::Number(seconds) = value.kind
+    if let Some(seconds) = number(value)
         && 0.0 < seconds
         && seconds <= SECONDS_MAX
     {
@@ -184,17 +230,9 @@ fn seconds(value: &Expression) -> Result<Duration, ParseError> {
 /// More than ten probes a second of one target are an attack on it.
 const SECONDS_MIN: f64 = 0.1;
 
-fn count(value: &Expression, most: u32) -> Result<u32, ParseError> {
-    whole(value, 1, most)
-}
-
-fn status(value: &Expression) -> Result<u16, ParseError> {
-    Ok(u16::try_from(whole(value, 100, 599)?).expect("at most 599"))
-}
-
 /// A whole number between `least` and `most`.
 pub(super) fn whole(value: &Expression, least: u32, most: u32) -> Result<u32, ParseError> {
-    if let Kind::Number(number) = value.kind
+    if let Some(number) = number(value)
         && number.fract() == 0.0
         && f64::from(least) <= number
         && number <= f64::from(most)
@@ -210,11 +248,4 @@ pub(super) fn whole(value: &Expression, least: u32, most: u32) -> Result<u32, Pa
         value,
         &format!("a whole number from {least} to {most}"),
     ))
-}
-
-fn wrong(value: &Expression, wanted: &str) -> ParseError {
-    ParseError::new(
-        value.position,
-        format!("expected {wanted} and found {}", value.kind.noun()),
-    )
 }

@@ -1,44 +1,51 @@
-//! Queries over TCP (RFC 7766): each with its length before it, any number per connection.
+//! Accepts connections, as many as there are places, plain and encrypted (RFC 7858).
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Drain;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::Responder;
-use crate::message::Transport;
+use super::places::{Place, Places};
+use super::stream::{Peer, converse};
 
-/// Each holds a file descriptor and some kilobytes; further ones wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 1000;
-/// Queries are short; who announces more only wants the memory.
-const QUERY_BYTES_MAX: usize = 4096;
-/// A client that says nothing for so long gives its place to another, and much sooner while others
-/// may need it (RFC 7766 section 6.2.3).
-const IDLE_MAX: Duration = Duration::from_secs(10);
-const IDLE_MAX_IN_A_CROWD: Duration = Duration::from_secs(1);
+/// What clients over TLS may choose; most do not.
+pub(super) const TLS_PROTOCOLS: [&str; 1] = ["dot"];
+
 /// The pause after a failed accept, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn serve(listener: TcpListener, responder: Responder, mut drain: Drain) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Has every connection served by `serve`, each in a task of its own, until the drain starts.
+pub(super) async fn accept<Served>(
+    listener: TcpListener,
+    places: Places,
+    mut drain: Drain,
+    serve: impl Fn(TcpStream, Place, Drain) -> Served,
+) where
+    Served: Future<Output = io::Result<()>> + Send + 'static,
+{
     loop {
         let accepted = tokio::select! {
             () = drain.started() => return,
-            accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
-                listener.accept().await.map(|(stream, _)| (stream, place))
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let (responder, drain) = (responder.clone(), drain.named("tcp connection"));
+            Ok((stream, client)) => {
+                // Refused by closing; there is no other way to say no.
+                let Some(place) = places.take(client.ip()) else {
+                    continue;
+                };
+                let served = serve(stream, place, drain.named("connection"));
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &place, responder, drain).await {
+                    if let Err(error) = served.await {
                         debug!(%error, "a connection ended early");
                     }
                 });
@@ -51,72 +58,51 @@ pub(super) async fn serve(listener: TcpListener, responder: Responder, mut drain
     }
 }
 
-/// Answers one query after the other until the client leaves, falls silent or the drain starts.
-async fn converse(
+/// Answers over plain connections.
+pub(super) async fn serve(
+    listener: TcpListener,
+    places: Places,
+    responder: Responder,
+    drain: Drain,
+) {
+    accept(listener, places, drain, |stream, place, drain| {
+        let responder = responder.clone();
+        async move {
+            let address = stream.peer_addr()?.ip();
+            stream.set_nodelay(true)?;
+            let peer = Peer { address, place };
+            converse(stream, &peer, responder, drain).await
+        }
+    })
+    .await;
+}
+
+/// Answers over encrypted connections.
+pub(super) async fn serve_tls(
+    listener: TcpListener,
+    places: Places,
+    tls: Arc<ServerConfig>,
+    responder: Responder,
+    drain: Drain,
+) {
+    accept(listener, places, drain, |stream, place, drain| {
+        let (responder, tls) = (responder.clone(), Arc::clone(&tls));
+        async move {
+            let address = stream.peer_addr()?.ip();
+            let stream = encrypt(stream, tls, &place).await?;
+            let peer = Peer { address, place };
+            converse(stream, &peer, responder, drain).await
+        }
+    })
+    .await;
+}
+
+/// Shakes hands, in the time that a query may take.
+pub(super) async fn encrypt(
     stream: TcpStream,
-    place: &OwnedSemaphorePermit,
-    mut responder: Responder,
-    mut drain: Drain,
-) -> io::Result<()> {
-    let client = stream.peer_addr()?.ip();
+    tls: Arc<ServerConfig>,
+    place: &Place,
+) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::new(reader);
-    let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
-        let patience = patience(place.semaphore().available_permits());
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            read = tokio::time::timeout(patience, read(&mut reader, &mut query)) => {
-                if !read?? {
-                    return Ok(());
-                }
-            }
-        }
-        if !responder.respond(&query, client, Transport::Tcp, &mut response) {
-            return Ok(());
-        }
-        let length = u16::try_from(response.len()).expect("messages are at most 65,535 octets");
-        framed.clear();
-        framed.extend(length.to_be_bytes());
-        framed.extend_from_slice(&response);
-        tokio::time::timeout(patience, writer.write_all(&framed)).await??;
-    }
-}
-
-/// How long a client may take for a query or an answer while so many places are free.
-fn patience(free: usize) -> Duration {
-    match free < CONNECTIONS_MAX / 2 {
-        true => IDLE_MAX_IN_A_CROWD,
-        false => IDLE_MAX,
-    }
-}
-
-/// Reads the next query; false at the end of the connection, or of what is believed to be one.
-async fn read(
-    reader: &mut BufReader<tokio::net::tcp::OwnedReadHalf>,
-    query: &mut Vec<u8>,
-) -> io::Result<bool> {
-    let length = match reader.read_u16().await {
-        Ok(length) => usize::from(length),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    if length > QUERY_BYTES_MAX {
-        return Ok(false);
-    }
-    query.resize(length, 0);
-    reader.read_exact(query).await?;
-    Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn idle_clients_make_room_sooner_when_others_may_need_it() {
-        assert_eq!(patience(CONNECTIONS_MAX - 1), IDLE_MAX);
-        assert_eq!(patience(0), IDLE_MAX_IN_A_CROWD);
-    }
+    timeout(place.patience(), TlsAcceptor::from(tls).accept(stream)).await?
 }

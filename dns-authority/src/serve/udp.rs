@@ -1,151 +1,184 @@
-//! Queries over UDP: several sockets on one address, each with a task of its own.
-//!
-//! A socket on `0.0.0.0` or `[::]` hears what is sent to any address of the machine, and a resolver
-//! drops an answer from another address than the one it asked. So each query comes with the address
-//! it was sent to, and its answer leaves from there.
+//! Queries over UDP: several sockets on one address, each with a thread of its own that takes many
+//! queries with one call and sends their answers with another.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+mod batch;
 
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::cache::Cache;
 use daemon::Drain;
-use nix::cmsg_space;
-use nix::libc::{in_pktinfo, in6_pktinfo};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
-};
+use nix::sys::socket::{setsockopt, sockopt};
+use rand::rngs::SmallRng;
+use rand::{RngCore as _, SeedableRng as _};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
-use tracing::debug;
+use tokio::runtime::Handle;
+use tracing::{debug, error, info};
 
 use super::Responder;
-use crate::message::Transport;
+use batch::Batch;
 
-/// Queries are short; what is longer is cut and cannot be read.
-const QUERY_BYTES_MAX: usize = 4096;
-/// Holds bursts while the task is elsewhere: some thousand queries.
-const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
-/// Other tasks get a turn after this many queries in a row.
-const BURST_MAX: usize = 64;
+/// Holds what arrives while the thread is not scheduled: some ten thousand queries.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// The same for what a slow device has not taken yet.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// Answers that no device takes for so long are lost: the client has given up.
+const SEND_PATIENCE: Duration = Duration::from_secs(1);
+/// The bell is heard after this many batches in a row.
+const BATCHES_MAX: usize = 64;
+/// A thread that hears nothing lets go of an old world after so long, which may be large.
+const STALE_MAX: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// A socket that shares `address` with others of its kind; the system spreads clients over them.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+///
+/// `only_v6` leaves IPv4 to another socket on the same port.
+pub(super) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
     socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    match address {
-        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    if only_v6 {
+        socket.set_only_v6(true)?;
     }
-    // Less than asked for is no reason not to serve.
-    if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES) {
-        debug!(%error, "the receive buffer stays as it is");
+    // A socket on one address answers from it anyway.
+    if address.ip().is_unspecified() {
+        match address {
+            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        }
     }
+    widen(&socket);
+    socket.set_write_timeout(Some(SEND_PATIENCE))?;
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
-pub(super) async fn serve(socket: UdpSocket, mut responder: Responder, mut drain: Drain) {
-    let mut query = vec![0; QUERY_BYTES_MAX];
-    let mut response = Vec::with_capacity(QUERY_BYTES_MAX);
+/// Makes the buffers as large as the system lets us. Less than asked for is no reason not to serve.
+fn widen(socket: &Socket) {
+    // The system's limits are for those who may not go beyond them.
+    let receive = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_ok()
+        || socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).is_ok();
+    let send = setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_ok()
+        || socket.set_send_buffer_size(SEND_BUFFER_BYTES).is_ok();
+    if !receive || !send {
+        debug!("the buffers of a UDP socket stay as they are");
+    }
+}
+
+/// The octets that `socket` holds while nobody reads, which the system counts with its own overhead.
+pub(super) fn receive_buffer_bytes(socket: &UdpSocket) -> usize {
+    socket2::SockRef::from(socket)
+        .recv_buffer_size()
+        .unwrap_or_default()
+}
+
+/// Says how large the buffer of each of `sockets` is, with the remedy if that is little.
+pub(super) fn report(address: SocketAddr, sockets: &[UdpSocket]) {
+    let bytes = sockets.iter().map(receive_buffer_bytes).min().unwrap_or(0);
+    let sockets = sockets.len();
+    info!(%address, sockets, receive_buffer_bytes = bytes, "listening for datagrams");
+    // The system doubles what it is asked for.
+    if bytes < RECEIVE_BUFFER_BYTES {
+        info!(
+            %address,
+            "bursts may be lost; raise net.core.rmem_max to {RECEIVE_BUFFER_BYTES}, or grant CAP_NET_ADMIN"
+        );
+    }
+}
+
+/// Tells the threads to end.
+#[derive(Clone, Debug)]
+pub(super) struct Bell(Arc<OwnedFd>);
+
+impl Bell {
+    pub(super) fn new() -> io::Result<Self> {
+        let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(descriptor)))
+    }
+
+    /// Rings once the drain starts. Nobody silences the bell, so that every thread hears it.
+    pub(super) async fn ring_at_the_end(self, mut drain: Drain) {
+        drain.started().await;
+        if let Err(error) = rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+            error!(%error, "cannot tell the threads of UDP to end");
+        }
+    }
+}
+
+/// Answers what comes to `socket`, in a thread of its own, until the bell rings.
+pub(super) fn spawn(
+    socket: UdpSocket,
+    responder: Responder,
+    bell: Bell,
+    drain: Drain,
+) -> io::Result<()> {
+    let runtime = Handle::current();
+    let thread = thread::Builder::new().name("dns udp".to_owned());
+    thread.spawn(move || {
+        if let Err(error) = serve(socket, &responder, &bell, &runtime) {
+            error!(%error, "a UDP socket is served no longer");
+        }
+        drop(drain);
+    })?;
+    Ok(())
+}
+
+fn serve(
+    socket: UdpSocket,
+    responder: &Responder,
+    bell: &Bell,
+    runtime: &Handle,
+) -> io::Result<()> {
+    let socket = &Arc::new(socket);
+    let mut chance = SmallRng::from_os_rng();
+    let mut batch = Batch::new(socket.local_addr()?);
+    let mut world = Cache::new(responder.world());
     loop {
-        tokio::select! {
-            () = drain.started() => return,
-            ready = socket.readable() => if let Err(error) = ready {
-                debug!(%error, "the socket has an error");
+        let is_ending = wait(socket, bell)?;
+        world.load();
+        for _ in 0..BATCHES_MAX {
+            if !batch.receive(socket) {
+                break;
+            }
+            let mut turn = responder.turn(world.load());
+            batch.answer(|query, client, answer| {
+                turn.respond(query, client, chance.next_u64(), answer)
+            });
+            turn.end();
+            batch.send(socket);
+            batch.errands(socket).for_each(|errand| {
+                runtime.spawn_blocking(errand);
+            });
+            // A full batch means that more waits, probably.
+            if !batch.is_full() {
+                break;
             }
         }
-        for _ in 0..BURST_MAX {
-            let (length, way) = match receive(&socket, &mut query) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An ICMP error about an earlier answer, which nobody waits for.
-                Err(error) => {
-                    debug!(%error, "receiving failed");
-                    continue;
-                }
-            };
-            let query = &query[..length];
-            if responder.respond(query, way.client.ip(), Transport::Udp, &mut response)
-                && let Err(error) = send(&socket, &response, &way).await
-            {
-                debug!(%error, client = %way.client, "an answer could not be sent");
-            }
+        if is_ending {
+            return Ok(());
         }
-        tokio::task::yield_now().await;
     }
 }
 
-/// Between whom a query went, which its answer goes back.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    client: SocketAddr,
-    /// `None` if the system does not tell, and may choose.
-    asked: Option<Asked>,
-}
-
-/// The address that a query was sent to, as the system tells it and wants it back.
-#[derive(Clone, Copy, Debug)]
-enum Asked {
-    V4(in_pktinfo),
-    /// Also of an IPv4 query to a socket on `[::]`, as a mapped address.
-    V6(in6_pktinfo),
-}
-
-/// The next query: its length in `query`, and its way.
-fn receive(socket: &UdpSocket, query: &mut [u8]) -> io::Result<(usize, Way)> {
-    // The larger of the two, for either.
-    let mut control = cmsg_space!(in6_pktinfo);
-    socket.try_io(Interest::READABLE, || {
-        let mut parts = [IoSliceMut::new(query)];
-        let descriptor = socket.as_raw_fd();
-        let flags = MsgFlags::empty();
-        let message = recvmsg(descriptor, &mut parts, Some(&mut control), flags)?;
-        let client = message.address.as_ref().and_then(socket_address);
-        let client = client.ok_or(io::ErrorKind::InvalidData)?;
-        let asked = message.cmsgs()?.find_map(asked);
-        Ok((message.bytes, Way { client, asked }))
-    })
-}
-
-fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|it| (*it).into());
-    v4.or_else(|| address.as_sockaddr_in6().map(|it| (*it).into()))
-}
-
-fn asked(message: ControlMessageOwned) -> Option<Asked> {
-    // The interface is left to the routes: the way back may be another one.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind is asked for")]
-    match message {
-        ControlMessageOwned::Ipv4PacketInfo(it) => Some(Asked::V4(in_pktinfo {
-            ipi_ifindex: 0,
-            ..it
-        })),
-        ControlMessageOwned::Ipv6PacketInfo(it) => Some(Asked::V6(in6_pktinfo {
-            ipi6_ifindex: 0,
-            ..it
-        })),
-        _ => None,
+/// Waits until something came, for a while; returns whether the bell rang.
+fn wait(socket: &UdpSocket, bell: &Bell) -> io::Result<bool> {
+    let mut events = [
+        PollFd::new(socket, PollFlags::IN),
+        PollFd::new(&bell.0, PollFlags::IN),
+    ];
+    match poll(&mut events, Some(&STALE_MAX)) {
+        Ok(_) | Err(Errno::INTR) => Ok(!events[1].revents().is_empty()),
+        Err(error) => Err(error.into()),
     }
-}
-
-async fn send(socket: &UdpSocket, response: &[u8], way: &Way) -> io::Result<()> {
-    let from = way.asked.as_ref().map(|it| match it {
-        Asked::V4(it) => ControlMessage::Ipv4PacketInfo(it),
-        Asked::V6(it) => ControlMessage::Ipv6PacketInfo(it),
-    });
-    let client = SockaddrStorage::from(way.client);
-    let attempt = || {
-        let (parts, flags) = ([IoSlice::new(response)], MsgFlags::empty());
-        let descriptor = socket.as_raw_fd();
-        sendmsg(descriptor, &parts, from.as_slice(), flags, Some(&client))?;
-        Ok(())
-    };
-    socket.async_io(Interest::WRITABLE, attempt).await
 }

@@ -11,6 +11,9 @@ pub struct Edns<'a> {
     pub payload: u16,
     pub version: u8,
     pub dnssec_ok: bool,
+    /// The client knows that a name does not exist by a proof that says so of its records
+    /// (RFC 9824 section 5.1).
+    pub compact_ok: bool,
     /// Whom a resolver asks for (RFC 7871).
     pub subnet: Option<IpNet>,
     /// The client's part, and the server's if the client has one (RFC 7873): 8 or 16 to 40 octets.
@@ -37,6 +40,7 @@ pub const OPTION_ERROR: u16 = 15;
 
 /// RFC 6891 section 6.1.4: the bit of the flags that asks for DNSSEC (RFC 3225).
 const DNSSEC_OK: u8 = 0x80;
+const COMPACT_OK: u8 = 0x40;
 
 /// Address families of RFC 7871, as IANA numbers them.
 const FAMILY_V4: u16 = 1;
@@ -54,6 +58,7 @@ impl<'a> Edns<'a> {
             payload: class,
             version,
             dnssec_ok: flags & DNSSEC_OK != 0,
+            compact_ok: flags & COMPACT_OK != 0,
             ..Self::default()
         };
         let mut rest = data;
@@ -128,12 +133,13 @@ mod tests {
             &[0xff, 0xf0, 0, 1, 7],
         ]
         .concat();
-        let edns = Edns::read(1232, [0, 0, 0x80, 0], &options);
+        let edns = Edns::read(1232, [0, 0, 0xc0, 0], &options);
 
         let expected = Edns {
             payload: 1232,
             version: 0,
             dnssec_ok: true,
+            compact_ok: true,
             subnet: Some("192.0.2.0/24".parse().unwrap()),
             cookie: Some(&[1, 2, 3, 4, 5, 6, 7, 8]),
             wants_name: true,

@@ -18,12 +18,23 @@ pub const SRV: u16 = 33;
 pub const DNAME: u16 = 39;
 pub const OPT: u16 = 41;
 pub const DS: u16 = 43;
+pub const RRSIG: u16 = 46;
+pub const NSEC: u16 = 47;
+pub const DNSKEY: u16 = 48;
+pub const NSEC3: u16 = 50;
+pub const NSEC3PARAM: u16 = 51;
+pub const CDS: u16 = 59;
+pub const CDNSKEY: u16 = 60;
 pub const HTTPS: u16 = 65;
+/// In the bitmap of a name that does not exist (RFC 9824 section 2); no record has this type.
+pub const NXNAME: u16 = 128;
 pub const TSIG: u16 = 250;
 pub const IXFR: u16 = 251;
 pub const AXFR: u16 = 252;
 pub const ANY: u16 = 255;
 pub const CAA: u16 = 257;
+/// Private to PowerDNS: what such a record says is never answered.
+pub const LUA: u16 = 65_402;
 
 /// The type's name, or `TYPE` and its number (RFC 3597 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use std::fmt;
 /// RFC 1035 section 2.3.4, the root's label included.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// The name without labels.
+pub const ROOT: &[u8] = &[0];
+
 /// Labels of one octet each, and the root.
 pub const LABELS_MAX: usize = 128;
 

@@ -55,7 +55,7 @@ pub const OPERATION_UPDATE: u8 = 5;
 
 impl Header {
     /// The header of a question, or `None` if `bytes` are none.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let &[id_high, id_low, first, second, ..] = bytes.first_chunk::<HEADER_BYTES>()?;
         let is_answer = first & 0x80 != 0;
         (!is_answer).then_some(Self {
@@ -125,17 +125,17 @@ fn query(header: Header, bytes: &[u8]) -> Option<Query<'_>> {
 }
 
 /// A record of a message.
-struct Record<'a> {
+pub(crate) struct Record<'a> {
     is_of_root: bool,
-    kind: u16,
+    pub(crate) kind: u16,
     class: u16,
-    ttl: [u8; 4],
-    data: &'a [u8],
-    end: usize,
+    pub(crate) ttl: [u8; 4],
+    pub(crate) data: &'a [u8],
+    pub(crate) end: usize,
 }
 
 impl<'a> Record<'a> {
-    fn read(bytes: &'a [u8], start: usize) -> Option<Self> {
+    pub(crate) fn read(bytes: &'a [u8], start: usize) -> Option<Self> {
         let at = end_of_name(bytes, start)?;
         let (fixed, rest) = bytes.get(at..)?.split_first_chunk::<10>()?;
         let &[

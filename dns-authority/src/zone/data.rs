@@ -81,6 +81,9 @@ pub(crate) fn data_from_text(kind: u16, text: &str, origin: &[u8]) -> Result<Vec
         let mut data = Vec::new();
         let strings = text.as_bytes().chunks(CHARACTER_STRING_BYTES_MAX);
         strings.for_each(|it| character_string(&mut data, it));
+        if text.is_empty() {
+            character_string(&mut data, b"");
+        }
         return Ok(data);
     }
     let mut lines = Lines::new(text);

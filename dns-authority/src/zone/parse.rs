@@ -6,7 +6,8 @@ use super::generate::{self, Template};
 use super::lex::{Character, Line, Lines, Token, characters};
 use super::{Zone, data};
 use crate::expression;
-use crate::plan::{Compiler, Plan, Target, compile};
+use crate::plan::{Compiler, Plan, compile, library};
+use crate::script;
 use crate::store::{Builder, Value};
 use crate::text::{ParseError, Position};
 use crate::wire::kind;
@@ -63,8 +64,10 @@ pub(crate) fn zone<'a>(
         };
         ParseError::new(position, mistake.what)
     })?;
-    Zone::new(origin.clone(), store, reader.plans)
-        .map_err(|it| ParseError::new(FIRST, it.to_string()))
+    let zone = Zone::new(origin.clone(), store, reader.plans)
+        .map_err(|it| ParseError::new(FIRST, it.to_string()))?;
+    script::learn(&zone, compiler.atlas, &mut compiler.checks);
+    Ok(zone)
 }
 
 struct Reader<'a, 'b> {
@@ -277,7 +280,11 @@ impl Reader<'_, '_> {
                 "`LUA` needs a record type and an expression",
             ));
         };
-        let record_kind = record_type(kind)?;
+        let is_library = kind.raw.eq_ignore_ascii_case("LUA");
+        let record_kind = match is_library {
+            true => kind::LUA,
+            false => record_type(kind)?,
+        };
         if strings.is_empty() {
             return Err(ParseError::new(end_of(kind), "the expression is missing"));
         }
@@ -292,13 +299,21 @@ impl Reader<'_, '_> {
         let mut text: Vec<Character> = Vec::new();
         for string in strings {
             text.extend(characters(string)?);
+            // PowerDNS puts as many between two: zones rely on words that end with a string.
+            let blank = Character {
+                value: ' ',
+                escaped: false,
+                position: end_of(string),
+            };
+            text.extend([blank; 3]);
         }
-        let expression = expression::parse(&text)?;
-        let target = Target {
-            kind: record_kind,
-            origin: &self.relative_to,
-        };
-        Ok((record_kind, compile(&expression, target, self.compiler)?))
+        text.truncate(text.len() - 3);
+        if is_library {
+            let code: String = text.iter().map(|it| it.value).collect();
+            return Ok((record_kind, library(&code, end, record_kind)?));
+        }
+        let source = expression::parse(&text)?;
+        Ok((record_kind, compile(&source, record_kind, self.compiler)?))
     }
 
     fn push(

@@ -154,6 +154,18 @@ fn compiles_lua_records() {
         "ifurlup random backup random: 2001:db8::1 (http://[2001:db8::1]/ at [2001:db8::1]:80)",
     );
     check_plan(
+        r#"LUA A "ifurlup('icmp://', {'192.0.2.1'})""#,
+        "ifurlup random backup random: 192.0.2.1 (icmp 192.0.2.1)",
+    );
+    check_plan(
+        r#"LUA A "ifurlup('grpc://shop.test:9000/Cart', {'192.0.2.1'}, {minimumSuccesses=2})""#,
+        "ifurlup random backup random: 192.0.2.1 (grpc://shop.test:9000/Cart at 192.0.2.1:9000)",
+    );
+    check_plan(
+        r#"LUA A "ifurlextup({{['192.0.2.1']='https://health.test/a', ['192.0.2.2']='icmp://10.0.0.2'}})""#,
+        "ifurlextup random backup random: 192.0.2.1 (https://health.test/a at health.test:443) 192.0.2.2 (icmp 10.0.0.2)",
+    );
+    check_plan(
         r#"LUA A "pickwrandom({{10, '192.0.2.1'}, {20, '192.0.2.2'}})""#,
         "pickwrandom random by weight backup random by weight: 192.0.2.1*10 192.0.2.2*20",
     );
@@ -224,15 +236,15 @@ fn says_what_is_wrong_and_where() {
 fn says_what_is_wrong_inside_expressions() {
     check_error(
         r#"x LUA A "ifurldown('http://a', {'192.0.2.1'})""#,
-        "3:10: there is no function `ifurldown`; there are all, ifportup, ifurlup, pickclosest, pickhashed, pickrandom, pickwhashed, pickwrandom",
+        "3:10: there is no function `ifurldown`; there are all, asnum, closestMagic, continent, continentCode, country, countryCode, createForward, createForward6, createReverse, createReverse6, dblookup, filterForward, geoiplookup, ifportup, ifurlextup, ifurlup, latlon, latlonloc, netmask, newCA, newDN, newNMG, newNetmask, pickchashed, pickclosest, pickfirst, pickhashed, picklatency, pickleastload, picknamehashed, pickrandom, pickrandomsample, pickselfweighted, pickwhashed, pickwrandom, region, regionCode, sticky, tonumber, tostring, view",
     );
     check_error(
         "x LUA A ( \"ifportup(80, {'192.0.2.1'}, \"\n\n   \"{intervall=1})\" )",
-        "5:16: there is no option `intervall`; there are backupSelector, failOnIncompleteCheck, interval, minimumFailures, selector, source, timeout",
+        "5:16: there is no option `intervall`; there are backupSelector, failOnIncompleteCheck, interval, leaveBelow, minimumFailures, minimumSuccesses, selector, source, spillAbove, sticky, timeout",
     );
     check_error(
         r#"x LUA A "ifportup(80, {'192.0.2.1'}, {selector='best'})""#,
-        "3:48: there is no selector `best`; there are all, hashed, pickclosest, random",
+        "3:48: there is no selector `best`; there are all, first, hashed, latency, leastload, pickclosest, random",
     );
     check_error(
         r#"x LUA A "pickrandom({'2001:db8::1'})""#,
@@ -252,7 +264,11 @@ fn says_what_is_wrong_inside_expressions() {
     );
     check_error(
         r#"x LUA A "ifurlup('ftp://a', {'192.0.2.1'})""#,
-        "3:18: `ftp://a` is not a URL that starts with http:// or https://",
+        "3:18: `ftp://a` is not a URL that starts with grpc://, grpcs://, http://, https:// or icmp://",
+    );
+    check_error(
+        r#"x LUA A "pickselfweighted('grpc://a', {'192.0.2.1'})""#,
+        "3:27: `pickselfweighted` reads weights from answers over http:// or https://",
     );
     check_error(
         r#"x LUA A pickrandom"#,
@@ -335,7 +351,7 @@ fn check(text: &str, expected: &str) {
 #[track_caller]
 fn check_plan(record: &str, expected: &str) {
     let (zone, checks) = read(&format!("{START}x {record}\n")).unwrap();
-    let plan = zone.plan(0);
+    let plan = zone.plan(0).picks()[0];
     let sets: Vec<String> = plan
         .sets
         .iter()

@@ -1,5 +1,6 @@
 //! Answers that follow the health of their targets.
 
+use std::fs;
 use std::time::Instant;
 
 use super::process::{Authority, eventually};
@@ -54,7 +55,7 @@ fn answers_follow_the_health_of_targets_and_fail_open() {
 }
 
 #[test]
-fn health_outlives_a_restart() {
+fn health_outlives_a_restart_and_a_kill() {
     let (first, _second) = Target::pair("shop.test");
     let lua = format!(
         "port LUA A \"ifportup({}, {{'127.0.0.11'}})\"\n",
@@ -79,4 +80,51 @@ fn health_outlives_a_restart() {
 
     let authority = Authority::start(&zone(&lua), &[("--state-dir", directory)]);
     assert_eq!(health(&authority), before);
+    drop(first);
+    eventually("the target is unhealthy", || {
+        health(&authority).0 == "unhealthy"
+    });
+    let file = state.path().join("health.json");
+    let is_written = || fs::read_to_string(&file).unwrap().contains("unhealthy");
+    eventually("that is written down", is_written);
+    let before = health(&authority);
+    // Dropping it is SIGKILL.
+    drop(authority);
+
+    let authority = Authority::start(&zone(&lua), &[("--state-dir", directory)]);
+    assert_eq!(health(&authority), before);
+}
+
+#[test]
+fn a_full_disk_costs_memory_and_nothing_else() {
+    let (first, _second) = Target::pair("shop.test");
+    let lua = format!(
+        "port LUA A \"ifportup({}, {{'127.0.0.11', '127.0.0.12'}}, {{interval=1, timeout=1}})\"\n",
+        first.port()
+    );
+    let state = tempfile::tempdir().unwrap();
+    let directory = state.path().to_str().unwrap();
+    let flags = [("--state-dir", directory)];
+    let authority = Authority::start_on_small_disk(state.path(), &zone(&lua), &flags);
+    let file = authority.seen(&state.path().join("health.json"));
+    let kept = || fs::read_to_string(&file).unwrap_or_default();
+    eventually("health is written down", || kept().contains("healthy"));
+
+    // The first file fills the disk, so that the next finds no room.
+    drop(first);
+    eventually("the disk is known to be full", || {
+        authority
+            .get("/v1/status")
+            .contains("No space left on device")
+    });
+    let ask = || authority.dig(&["port.example.test", "A", "+short"]);
+    assert_eq!(ask(), "127.0.0.12\n");
+    // What is kept is the last that fitted, whole.
+    assert!(
+        !kept().contains("unhealthy") && kept().ends_with('}'),
+        "{}",
+        kept()
+    );
+    assert!(!file.with_extension("json.new").exists());
+    assert_eq!(authority.stop(), 0);
 }

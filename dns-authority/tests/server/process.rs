@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ pub(crate) const HANG: Duration = Duration::from_secs(30);
 pub(crate) struct Authority {
     child: Child,
     admin: String,
-    port: u16,
+    /// In the order of its status: plain, then TLS, HTTPS and QUIC where they are asked for.
+    ports: Vec<u16>,
+    log: Arc<Mutex<Vec<String>>>,
     directory: TempDir,
 }
 
@@ -26,9 +29,27 @@ impl Authority {
     /// Starts the binary with the text of a zone and further flags. The values of
     /// `--geo-overrides` and `--etcd-config` are the files' contents.
     pub(crate) fn start(zone: &str, flags: &[(&str, &str)]) -> Self {
+        Self::start_by(binary(), zone, flags)
+    }
+
+    /// Starts it where `directory` is a disk of one page, which no other process sees.
+    pub(crate) fn start_on_small_disk(
+        directory: &Path,
+        zone: &str,
+        flags: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"";
+        command
+            .args(["--mount", "--propagation=private", "sh", "-c", script])
+            .arg(directory)
+            .arg(env!("CARGO_BIN_EXE_dns-authority"));
+        Self::start_by(command, zone, flags)
+    }
+
+    fn start_by(mut command: Command, zone: &str, flags: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("example.zone"), zone).unwrap();
-        let mut command = binary();
         command.args(["--admin", "127.0.0.1:0"]);
         // A flag given twice is a mistake, so the test's own wins by standing alone.
         if flags.iter().all(|(flag, _)| *flag != "--listen") {
@@ -47,6 +68,12 @@ impl Authority {
                     fs::write(&file, value).unwrap();
                     command.arg(file)
                 }
+                "--api-key-file" | "--key-file" => {
+                    let file = directory.path().join(flag.trim_start_matches('-'));
+                    fs::write(&file, value).unwrap();
+                    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+                    command.arg(file)
+                }
                 "--etcd-config" => {
                     let file = directory.path().join("etcd.yaml");
                     fs::write(&file, value).unwrap();
@@ -57,24 +84,55 @@ impl Authority {
         }
 
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let admin = admin_address(&mut child);
+        let log = Arc::default();
+        let admin = admin_address(&mut child, &log);
         let mut authority = Self {
             child,
             admin,
-            port: 0,
+            ports: Vec::new(),
+            log,
             directory,
         };
         eventually("it is ready", || {
             authority.get("/ready").contains("\"ready\":true")
         });
         let status: serde_json::Value = serde_json::from_str(&authority.get("/v1/status")).unwrap();
-        let listen = status["listen"][0].as_str().unwrap();
-        authority.port = listen.rsplit_once(':').unwrap().1.parse().unwrap();
+        let listen = status["listen"].as_array().unwrap().iter();
+        let port =
+            |it: &serde_json::Value| it.as_str().unwrap().rsplit_once(':').unwrap().1.parse();
+        authority.ports = listen.map(|it| port(it).unwrap()).collect();
         authority
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.ports[0]
+    }
+
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    pub(crate) fn log_has(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|it| it.contains(text))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How much time of processors it has used.
+    pub(crate) fn busy(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may hold anything: user and system time in hundredths of a second.
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        let ticks = fields.skip(11).take(2).map(|it| it.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// A path as the process sees it.
+    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     pub(crate) fn zone_file(&self) -> PathBuf {
@@ -87,16 +145,29 @@ impl Authority {
 
     /// Asks at one of the machine's addresses.
     pub(crate) fn dig_at(&self, address: &str, arguments: &[&str]) -> String {
-        self.ask("dig", address, &["+time=3", "+tries=2"], arguments)
+        let defaults = ["+time=3", "+tries=2"];
+        self.ask("dig", (address, self.port()), &defaults, arguments)
     }
 
     pub(crate) fn kdig(&self, arguments: &[&str]) -> String {
-        self.ask("kdig", "127.0.0.1", &["+time=3", "+retry=1"], arguments)
+        self.kdig_at(self.port(), arguments)
     }
 
-    fn ask(&self, program: &str, address: &str, defaults: &[&str], arguments: &[&str]) -> String {
+    /// Asks at one of its ports.
+    pub(crate) fn kdig_at(&self, port: u16, arguments: &[&str]) -> String {
+        let defaults = ["+time=3", "+retry=1"];
+        self.ask("kdig", ("127.0.0.1", port), &defaults, arguments)
+    }
+
+    fn ask(
+        &self,
+        program: &str,
+        (address, port): (&str, u16),
+        defaults: &[&str],
+        arguments: &[&str],
+    ) -> String {
         let output = Command::new(program)
-            .args([&format!("@{address}"), "-p", &self.port.to_string()])
+            .args([&format!("@{address}"), "-p", &port.to_string()])
             .args(defaults)
             .args(arguments)
             .output()
@@ -106,11 +177,20 @@ impl Authority {
 
     /// The body that the admin endpoint serves at `path`.
     pub(crate) fn get(&self, path: &str) -> String {
+        self.request("GET", path)
+    }
+
+    /// The body of the answer to an order.
+    pub(crate) fn post(&self, path: &str) -> String {
+        self.request("POST", path)
+    }
+
+    fn request(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.admin).unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nHost: admin\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         let mut response = String::new();
@@ -190,7 +270,8 @@ fn binary() -> Command {
 }
 
 /// Reads the log up to the line that names the admin address; the rest is read and dropped.
-fn admin_address(child: &mut Child) -> String {
+fn admin_address(child: &mut Child, lines: &Arc<Mutex<Vec<String>>>) -> String {
+    let lines = Arc::clone(lines);
     let log = BufReader::new(child.stderr.take().unwrap());
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -199,6 +280,7 @@ fn admin_address(child: &mut Child) -> String {
             if let Some(admin) = event["admin"].as_str() {
                 let _ = sender.send(admin.to_owned());
             }
+            lines.lock().unwrap().push(line);
         }
     });
     receiver.recv_timeout(HANG).unwrap()

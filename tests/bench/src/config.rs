@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::clustermesh::Workload;
-use crate::wireguard;
+use crate::{dns, wireguard};
 
 /// Measures the mesh from outside: the same work for any implementation, and what it costs
 #[derive(Debug, Parser)]
@@ -19,6 +19,11 @@ pub(crate) struct Config {
 pub(crate) enum Command {
     /// The API server: publishing, mirroring, and what a change costs
     Clustermesh(Options),
+    /// Name servers: ours and others, asked over the loopback of a namespace
+    Dns(DnsOptions),
+    /// What the measurement of name servers runs beside them
+    #[command(hide = true, subcommand)]
+    DnsTool(dns::Tool),
     /// Tunnels: our device and others, between two namespaces of this machine
     Wireguard(WireguardOptions),
     /// Serves stores to be mirrored, until stdin ends
@@ -49,6 +54,33 @@ pub(crate) struct Options {
     pub(crate) store: Engine,
 
     /// Divides the number of objects, for a quick look
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) divide_by: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DnsOptions {
+    /// Rows to measure, all if absent
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW")]
+    pub(crate) only: Vec<dns::Workload>,
+
+    /// How to write the figures
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+
+    /// The server under test, which takes the flags of dns-authority
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+
+    /// How often every server has its turn
+    #[arg(long, default_value = "5", value_name = "N")]
+    pub(crate) rounds: usize,
+
+    /// How long questions are asked each time, in seconds
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub(crate) seconds: u32,
+
+    /// Divides the number of names, checks and networks, for a quick look
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) divide_by: u32,
 }

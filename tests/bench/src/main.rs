@@ -2,12 +2,15 @@
 
 mod apiserver;
 mod clustermesh;
+mod command;
 mod config;
 mod deadline;
+mod dns;
 mod objects;
 mod records;
 mod relay;
 mod report;
+mod rounds;
 mod source;
 mod usage;
 mod visible;
@@ -26,6 +29,8 @@ async fn main() -> ExitCode {
     kvstore::tls::install_provider();
     let outcome: Result<()> = match Config::parse().command {
         Command::Clustermesh(options) => clustermesh::run(options).await,
+        Command::Dns(options) => tokio::task::block_in_place(|| dns::run(&options)),
+        Command::DnsTool(tool) => tokio::task::block_in_place(|| tool.run()),
         Command::Source(options) => source::serve(options).await,
         Command::Wireguard(options) => tokio::task::block_in_place(|| wireguard::run(&options)),
     };

@@ -7,7 +7,6 @@ mod engine;
 mod ground;
 mod limit;
 mod load;
-mod rounds;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,10 +16,9 @@ use clap::ValueEnum;
 
 use crate::config::WireguardOptions;
 use crate::report::{self, Row};
+use crate::rounds::{OURS, Rounds, Sample, Units, median};
 use engine::{Engine, Tunnel};
 use ground::{Ground, Offloads};
-use load::Sample;
-use rounds::{Rounds, median};
 
 /// The rows of the table.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
@@ -115,10 +113,10 @@ fn compare(
         "{} rounds of {} s; each other engine: ours against it, by round",
         options.rounds, options.seconds
     );
-    let mut row = rounds.show(Row::new(name, what), workload.unit());
+    let mut row = rounds.show(Row::new(name, what), workload.units());
     if workload == Workload::Tcp1 {
         let limit = limit::gigabits_per_second(options)?;
-        let reached = median(rounds.of(engine::OURS).map(|it| it.value));
+        let reached = median(rounds.of(OURS).map(|it| it.value));
         row = row.figure("limit of two cores that only seal and open", limit, "Gb/s");
         row = row.figure("share of that limit", 100.0 * reached / limit, "%");
     }
@@ -176,7 +174,7 @@ fn peers(name: &str, options: &WireguardOptions, engines: &[Engine]) -> Result<R
 }
 
 fn ours(engines: &[Engine]) -> Result<&Engine> {
-    match engines.iter().find(|it| it.name == engine::OURS) {
+    match engines.iter().find(|it| it.name == OURS) {
         Some(ours) => Ok(ours),
         None => bail!("our own device is not among the engines"),
     }
@@ -192,11 +190,15 @@ impl Workload {
         }
     }
 
-    fn unit(self) -> &'static str {
-        match self {
+    fn units(self) -> Units {
+        let value = match self {
             Self::Ping => "us",
             Self::Memory => "MB",
             Self::Peers | Self::Plain | Self::Tcp1 | Self::Tcp4 | Self::Udp => "Gb/s",
+        };
+        Units {
+            value,
+            cost: "s/GB",
         }
     }
 

@@ -231,6 +231,9 @@ pub fn exports_to(peer: &ClusterName) -> String {
 /// The key that shows a writer is alive; its value is a time that nobody reads.
 pub const HEARTBEAT: &str = "cilium/.heartbeat";
 
+/// Ours, never mirrored: what DNS authorities tell each other.
+pub const AUTHORITIES: &str = "causeway/dns/";
+
 /// Where a cluster's node agents write, and nowhere else.
 pub const AGENTS: &str = "causeway/agents/";
 

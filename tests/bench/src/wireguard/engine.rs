@@ -13,8 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::wait_for;
 use tempfile::TempDir;
 
-use super::ground::{self, End, Ground};
+use super::ground::{End, Ground};
+use crate::command;
 use crate::config::WireguardOptions;
+use crate::rounds::OURS;
 use crate::usage::Usage;
 
 /// A program that serves an interface in the foreground.
@@ -25,9 +27,6 @@ pub(crate) struct Engine {
     /// `{}` stands for the interface.
     arguments: Vec<String>,
 }
-
-/// The name of our device among the engines.
-pub(crate) const OURS: &str = "ours";
 
 /// The other engines, how they are started, and where they come from.
 const OTHERS: [(&str, &str, &str); 3] = [
@@ -69,7 +68,7 @@ pub(crate) fn find(options: &WireguardOptions) -> Result<(Vec<Engine>, String)> 
     let mut missing = String::new();
     for (name, command, remedy) in OTHERS {
         let engine = Engine::new(name, command);
-        if ground::silent(Command::new(&engine.program).arg("--version"))
+        if command::silent(Command::new(&engine.program).arg("--version"))
             .status()
             .is_ok()
         {
@@ -113,7 +112,7 @@ impl Engine {
         let mut command = end.command(&self.program, &arguments);
         command.env("WG_PROCESS_FOREGROUND", "1");
         command.env("CAUSEWAY_STATE_DIR", state.path());
-        let child = ground::silent(&mut command).spawn();
+        let child = command::silent(&mut command).spawn();
         child.with_context(|| format!("cannot start {}", self.program))
     }
 }
@@ -214,7 +213,7 @@ struct Keys {
 
 impl Keys {
     fn new() -> Result<Self> {
-        let private = ground::run("wg", &["genkey"])?.trim().to_owned();
+        let private = command::run("wg", &["genkey"])?.trim().to_owned();
         let public = wireguard_public(&private)?;
         Ok(Self { private, public })
     }
@@ -222,7 +221,7 @@ impl Keys {
 
 fn wireguard_public(private: &str) -> Result<String> {
     let script = "printf %s \"$0\" | wg pubkey";
-    Ok(ground::run("sh", &["-c", script, private])?
+    Ok(command::run("sh", &["-c", script, private])?
         .trim()
         .to_owned())
 }

@@ -1,8 +1,10 @@
 //! Two network namespaces and a cable between them, which go with the measurement.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
+
+use crate::command;
 
 /// What the measurement stands on.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(crate) fn require_tools() -> Result<()> {
     for (tool, package) in TOOLS {
         let mut command = Command::new(tool);
         command.arg("--version");
-        if silent(&mut command).status().is_err() {
+        if command::silent(&mut command).status().is_err() {
             bail!("{tool} is missing: apt-get install {package}");
         }
     }
@@ -70,7 +72,7 @@ impl Ground {
         let ground = Self { ends };
         let [a, b] = &ground.ends;
         for end in [a, b] {
-            run("ip", &["netns", "add", &end.namespace])?;
+            command::run("ip", &["netns", "add", &end.namespace])?;
         }
         let cable = [
             "link",
@@ -82,7 +84,7 @@ impl Ground {
             "veth",
         ];
         let peer = ["peer", "name", "cable", "netns", &b.namespace];
-        run("ip", &[&cable[..], &peer].concat())?;
+        command::run("ip", &[&cable[..], &peer].concat())?;
         for end in [a, b] {
             end.run("ip", &["link", "set", "lo", "up"])?;
             let outside = format!("{}/24", end.outside);
@@ -103,7 +105,7 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for end in &self.ends {
             // Whatever is left says so in the list of namespaces.
-            let _ = run("ip", &["netns", "delete", &end.namespace]);
+            let _ = command::run("ip", &["netns", "delete", &end.namespace]);
         }
     }
 }
@@ -120,31 +122,6 @@ impl End {
     /// Runs a command in the namespace to its end.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command(program, arguments);
-        finish(&mut command, program)
+        command::finish(&mut command, program)
     }
-}
-
-/// Runs a command to its end.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    finish(&mut command, program)
-}
-
-/// Keeps what a command says to itself.
-pub(crate) fn silent(command: &mut Command) -> &mut Command {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-}
-
-fn finish(command: &mut Command, program: &str) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?}: {}", said.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

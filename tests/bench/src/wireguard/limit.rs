@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::engine::beside_us;
-use super::ground;
+use crate::command;
 use crate::config::WireguardOptions;
 
 /// By the cipher in use, on full packets. One core seals what another opens.
@@ -16,7 +16,7 @@ pub(crate) fn gigabits_per_second(options: &WireguardOptions) -> Result<f64> {
         Some(example) => example.clone(),
         None => beside_us("examples/cipher")?,
     };
-    let text = ground::run(&example.display().to_string(), &["--limit"])?;
+    let text = command::run(&example.display().to_string(), &["--limit"])?;
     let rate = text.trim().parse();
     rate.with_context(|| format!("{} said {text:?}", example.display()))
 }

@@ -8,16 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::engine::Tunnel;
-use super::ground;
-
-/// One measurement of one engine.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample {
-    /// In the unit of the workload.
-    pub(crate) value: f64,
-    /// What both devices used, for each gigabyte that arrived; `None` where nothing is counted.
-    pub(crate) cpu_seconds_per_gigabyte: Option<f64>,
-}
+use crate::command;
+use crate::rounds::Sample;
 
 const PORT: &str = "5201";
 
@@ -38,7 +30,7 @@ pub(crate) fn tcp(tunnel: &Tunnel<'_>, streams: u32, seconds: u32) -> Result<Sam
     let rate = sample.result["end"]["sum_received"]["bits_per_second"].as_f64();
     Ok(Sample {
         value: rate.context("iperf3 told no rate")? / 1e9,
-        cpu_seconds_per_gigabyte: Some(sample.cpu_seconds / (bytes / 1e9)),
+        cost: Some(sample.cpu_seconds / (bytes / 1e9)),
     })
 }
 
@@ -50,7 +42,7 @@ pub(crate) fn udp(tunnel: &Tunnel<'_>, seconds: u32) -> Result<Sample> {
     let bytes = field("bytes")? * (1.0 - field("lost_percent")? / 100.0);
     Ok(Sample {
         value: bytes * 8.0 / field("seconds")? / 1e9,
-        cpu_seconds_per_gigabyte: Some(sample.cpu_seconds / (bytes / 1e9)),
+        cost: Some(sample.cpu_seconds / (bytes / 1e9)),
     })
 }
 
@@ -78,7 +70,7 @@ pub(crate) fn ping(tunnel: &Tunnel<'_>) -> Result<Sample> {
     };
     Ok(Sample {
         value: middle * 1_000.0,
-        cpu_seconds_per_gigabyte: None,
+        cost: None,
     })
 }
 
@@ -90,7 +82,7 @@ struct Measured {
 fn iperf(tunnel: &Tunnel<'_>, arguments: &[&str], seconds: u32) -> Result<Measured> {
     let [near, far] = &tunnel.ground.ends;
     let mut server = far.command("iperf3", &["-s", "-1", "-p", PORT, "-B", &far.inside]);
-    let _server = Server(ground::silent(&mut server).spawn()?);
+    let _server = Server(command::silent(&mut server).spawn()?);
     let seconds = seconds.to_string();
     let all = ["-c", &far.inside, "-p", PORT, "-t", &seconds, "-J"];
     let before = tunnel.cpu_seconds();

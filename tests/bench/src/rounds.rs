@@ -2,9 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::OURS;
-use super::load::Sample;
 use crate::report::Row;
+
+/// The name of our own implementation among those that are compared.
+pub(crate) const OURS: &str = "ours";
+
+/// One measurement of one implementation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// In the unit of the workload.
+    pub(crate) value: f64,
+    /// What it cost, in the unit that the workload counts costs in; `None` where nothing is counted.
+    pub(crate) cost: Option<f64>,
+}
+
+/// What the figures of a workload are in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Units {
+    pub(crate) value: &'static str,
+    pub(crate) cost: &'static str,
+}
 
 /// The samples of each engine, in order of the rounds.
 #[derive(Debug, Default)]
@@ -24,14 +41,18 @@ impl Rounds {
         self.samples.get(engine).into_iter().flatten()
     }
 
-    /// Adds the median of each engine, the median of ours against it with its range, and what a
-    /// gigabyte cost.
-    pub(crate) fn show(&self, mut row: Row, unit: &'static str) -> Row {
+    /// Adds the median of each engine, the median of ours against it with its range, and what it
+    /// cost.
+    pub(crate) fn show(&self, mut row: Row, units: Units) -> Row {
         for (engine, samples) in &self.samples {
-            row = row.figure(engine, median(samples.iter().map(|it| it.value)), unit);
-            let cost = samples.iter().filter_map(|it| it.cpu_seconds_per_gigabyte);
+            row = row.figure(
+                engine,
+                median(samples.iter().map(|it| it.value)),
+                units.value,
+            );
+            let cost = samples.iter().filter_map(|it| it.cost);
             if cost.clone().next().is_some() {
-                row = row.figure(format!("{engine}, CPU"), median(cost), "s/GB");
+                row = row.figure(format!("{engine}, CPU"), median(cost), units.cost);
             }
             if engine == OURS {
                 continue;
@@ -69,15 +90,16 @@ mod tests {
         let mut rounds = Rounds::default();
         for (ours, other) in [(10.0, 1.0), (20.0, 2.0), (9.0, 3.0)] {
             for (engine, value) in [(OURS, ours), ("other", other)] {
-                let sample = Sample {
-                    value,
-                    cpu_seconds_per_gigabyte: None,
-                };
+                let sample = Sample { value, cost: None };
                 rounds.add(engine, sample);
             }
         }
 
-        let row = rounds.show(Row::new("tcp1", String::new()), "Gb/s");
+        let units = Units {
+            value: "Gb/s",
+            cost: "s/GB",
+        };
+        let row = rounds.show(Row::new("tcp1", String::new()), units);
         let shown = |name: &str| {
             row.figures
                 .iter()
