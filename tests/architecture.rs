@@ -67,6 +67,7 @@ const DOORS: &[&str] = &[
     "dns-authority/src/journal/tests.rs",
     "dns-authority/src/keeper/tests.rs",
     "dns-authority/src/load.rs",
+    "dns-authority/src/load/library.rs",
     "dns-authority/src/load/places.rs",
     "dns-authority/src/main.rs",
     "dns-authority/src/probe.rs",

@@ -168,6 +168,9 @@ impl Keeper {
             .retain(|origin, _| files.0.contains_key(origin));
         for base in files.iter() {
             match self.kept.remove(base.origin()) {
+                Some(kept) if Arc::ptr_eq(&kept.base, base) => {
+                    self.kept.insert(base.origin().into(), kept);
+                }
                 Some(kept) => self.reload(kept, base),
                 None => self.open(base),
             }

@@ -119,6 +119,11 @@ impl Zone {
         self.store.len()
     }
 
+    /// Whether it has LUA records.
+    pub fn has_plans(&self) -> bool {
+        !self.plans.is_empty()
+    }
+
     /// Each plan with the name that it answers for.
     pub fn plans(&self) -> impl Iterator<Item = (&[u8], &Plan)> {
         let nodes = self.nodes().filter(|_| !self.plans.is_empty());

@@ -33,7 +33,7 @@ impl Planned {
 
 pub(super) fn planned(zones: &Zones) -> Vec<Planned> {
     let mut planned = Vec::new();
-    for zone in zones.iter() {
+    for zone in zones.iter().filter(|it| it.has_plans()) {
         for node in zone.nodes() {
             for set in node.sets() {
                 let of_record = |number| of_record(zone, node.owner(), set.ttl, number);

@@ -17,7 +17,7 @@ use crate::zone::Zone;
 #[derive(Debug)]
 pub(super) struct Kept {
     /// As the file has it.
-    base: Arc<Zone>,
+    pub(super) base: Arc<Zone>,
     pub(super) served: Arc<Zone>,
     pub(super) history: Arc<History>,
     /// The changes since the base; `None` before the first, and if nothing is kept.
