@@ -17,6 +17,7 @@ mod process;
 
 use std::fs;
 
+use lab::free_address;
 use peer::{Peer, nsupdate};
 use process::{Authority, eventually};
 
@@ -176,7 +177,7 @@ fn takes_updates_and_keeps_them_when_it_is_killed() {
 #[test]
 fn nsd_and_knot_follow_every_version() {
     for start_peer in [Peer::nsd, Peer::knot] {
-        let port = peer::free_port();
+        let port = free_address().port();
         let notify = format!("127.0.0.1:{port},key:copies");
         let authority = start(7, &[&GRANTS[..], &[("--notify", &*notify)]].concat());
         let peer = start_peer(port, authority.port(), SECRET);
@@ -211,7 +212,7 @@ fn nsd_and_knot_follow_every_version() {
 #[test]
 fn copies_a_zone_serves_it_after_a_restart_and_not_for_ever() {
     let state = tempfile::tempdir().unwrap();
-    let (port, primary_port) = (peer::free_port(), peer::free_port());
+    let (port, primary_port) = (free_address().port(), free_address().port());
     let start = || {
         let listen = format!("127.0.0.1:{port}");
         let secondary = format!("copied.test=127.0.0.1:{primary_port},key:copies");
@@ -279,7 +280,7 @@ fn copies_a_zone_serves_it_after_a_restart_and_not_for_ever() {
 
 #[test]
 fn copies_what_powerdns_has() {
-    let port = peer::free_port();
+    let port = free_address().port();
     let zone = "$TTL 60\n@ SOA ns h 5 3600 2 3600 60\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.1\ntext TXT \"a b\" \"c\"\n*.wild CNAME www\n";
     let _primary = Peer::powerdns(port, zone);
     let authority = start(
@@ -301,7 +302,7 @@ fn copies_what_powerdns_has() {
 
 #[test]
 fn a_secondary_learns_which_zones_there_are() {
-    let port = peer::free_port();
+    let port = free_address().port();
     let notify = format!("127.0.0.1:{port},key:copies");
     let flags = [("--catalog", "catalog.test"), ("--notify", &*notify)];
     let authority = start(7, &[&GRANTS[..], &flags].concat());

@@ -50,7 +50,7 @@ fn dig_and_kdig_get_static_answers() {
 
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
-    let free = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap();
+    let free = lab::free_address();
     let both = format!("0.0.0.0:{0},[::]:{0}", free.port());
     for (listen, addresses) in [
         ("0.0.0.0:0", ["127.0.0.1", "127.0.0.53", "127.9.9.9"]),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +17,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn nsd(directory: &Path, zones: usize) -> Self {
-        let address = free();
+        let address = lab::free_address();
         let shown = directory.display();
         let mut text = format!(
             "server:\n ip-address: 127.0.0.1@{}\n server-count: 1\n username: \"\"\n chroot: \"\"\n \
@@ -44,7 +44,7 @@ impl Peer {
     }
 
     pub(crate) fn knot(directory: &Path, zones: usize) -> Self {
-        let address = free();
+        let address = lab::free_address();
         let shown = directory.display();
         let mut text = format!(
             "server:\n    listen: 127.0.0.1@{}\n    rundir: {shown}\n    udp-workers: 1\n    \
@@ -107,10 +107,4 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An address that nobody listens at.
-fn free() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
 }

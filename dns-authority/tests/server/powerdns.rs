@@ -343,12 +343,7 @@ struct PowerDns {
 impl PowerDns {
     fn start(zone: &str, directory: TempDir) -> Self {
         let path = directory.path();
-        // Nothing else takes the port meanwhile: the kernel hands out others first.
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = lab::free_address().port();
         write(path, "zone", zone);
         write(path, "places.yaml", "domains: []\n");
         let shown = path.display();

@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
+use lab::free_address;
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, free_port};
+use crate::peer::Peer;
 use crate::process::{Authority, eventually};
 use crate::{GRANTS, SECRET, start};
 
@@ -18,7 +19,7 @@ struct Api {
 
 impl Api {
     fn start(flags: &[(&str, &str)]) -> Self {
-        let port = free_port();
+        let port = free_address().port();
         let address = format!("127.0.0.1:{port}");
         let own = [("--api", &*address), ("--api-key-file", KEY)];
         Self {
@@ -181,7 +182,7 @@ fn says_what_is_wrong_and_changes_nothing() {
 
 #[test]
 fn secondaries_hear_of_what_the_api_changes() {
-    let port = free_port();
+    let port = free_address().port();
     let notify = format!("127.0.0.1:{port},key:copies");
     let api = Api::start(&[&GRANTS[..], &[("--notify", &*notify)]].concat());
     let peer = Peer::knot(port, api.authority.port(), SECRET);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -245,17 +244,6 @@ impl Drop for Peer {
         let id = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &id]).status();
         let _ = self.child.wait();
-    }
-}
-
-/// A port that nobody uses, for UDP and TCP.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 
