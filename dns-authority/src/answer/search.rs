@@ -158,15 +158,20 @@ impl<'w> Search<'w, '_> {
         owner: Owner<'w>,
         mut set: Set<'w>,
     ) -> Option<Owner<'w>> {
-        // Records of one type have one TTL, whoever chooses them.
-        let plans = set.plans().map(|it| self.zone.plan(it));
-        let ttls = plans.map(|it| it.ttl(set.ttl, self.lifetimes, &self.scene));
-        set.ttl = ttls.min().unwrap_or(set.ttl);
+        if set.has_plans() {
+            // Records of one type have one TTL, whoever chooses them.
+            let plans = set.plans().map(|it| self.zone.plan(it));
+            let ttls = plans.map(|it| it.ttl(set.ttl, self.lifetimes, &self.scene));
+            set.ttl = ttls.min().unwrap_or(set.ttl);
+        }
         let mut first = set.data().next().map(Owner::Known);
         if first.is_some() {
             self.answer.steps.push(Step::Static);
             let data = Data::Set(set);
             self.answer.answers.push(row(owner.clone(), &set, data));
+        }
+        if !set.has_plans() {
+            return first;
         }
         let scene = Scene {
             question: Question {

@@ -105,8 +105,12 @@ impl Signing {
         };
         self.zones.retain(|origin, _| zones.0.contains_key(origin));
         for (origin, zone) in &mut zones.0 {
-            let signed = self.zones.entry(origin.clone()).or_default();
-            signed.look_at(directory, origin);
+            // Later changes of its keys are looked for once a tick.
+            let signed = self.zones.entry(origin.clone()).or_insert_with(|| {
+                let mut signed = Signed::default();
+                signed.look_at(directory, origin);
+                signed
+            });
             if let Some(published) = signed.publish(zone, &self.desk) {
                 *zone = published;
             }
