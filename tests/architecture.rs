@@ -56,6 +56,7 @@ const DOORS: &[&str] = &[
     "dns-authority/src/authority.rs",
     "dns-authority/src/authority/admin.rs",
     "dns-authority/src/authority/admin/signing.rs",
+    "dns-authority/src/authority/ground.rs",
     "dns-authority/src/authority/order.rs",
     "dns-authority/src/authority/peers.rs",
     "dns-authority/src/authority/save.rs",

@@ -3,6 +3,7 @@
 
 mod admin;
 mod draining;
+mod ground;
 mod mesh;
 mod order;
 mod peers;
@@ -15,7 +16,6 @@ mod state;
 mod verdicts;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -28,21 +28,19 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::geo::Atlas;
-use crate::load::{Library, Places};
+use crate::load::Places;
 use crate::metrics::Metrics;
 use crate::probe::Prober;
 use crate::serve::sockets::Sockets;
 use crate::serve::{self, Service};
-use crate::shared_health::Vantage;
 use crate::transfer::desk::Request;
 use crate::transfer::notify::Serials;
-use draining::Draining;
-use peers::{Means, Peers};
+use ground::Ground;
+use peers::Means;
 use save::Saver;
 use share::Share;
-use signing::Signing;
 use state::State;
-use verdicts::{Ended, Verdicts};
+use verdicts::Ended;
 
 /// Probes that are under way at once: each holds a socket, and those that are not answered hold it
 /// until their timeout, so that every second target of 10,000 may be silent.
@@ -78,61 +76,6 @@ enum Input {
 struct Survey {
     places: Places,
     atlas: Option<Atlas>,
-}
-
-/// Everything that is known before anything is served.
-struct Ground {
-    state: State,
-    places: Places,
-    peers: Peers,
-    saver: Saver,
-    share: Option<Share>,
-}
-
-impl Ground {
-    /// Reads what `config` names, and what an earlier life knew.
-    async fn lay(
-        config: &Config,
-        store: Option<Store>,
-        metrics: &Metrics,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let (places, atlas) = Places::open(config)?;
-        let atlas = Arc::new(atlas);
-        let (library, loaded) = Library::open(&config.zones, &atlas)?;
-        let (saver, memory) = Saver::open(config.state_dir.as_deref(), clock)?;
-        let vantage = vantage(config)?;
-        let mut verdicts = Verdicts::new(&vantage, rand::random(), memory);
-        let share = store.map(|store| {
-            verdicts.share(clock.unix_milliseconds());
-            Share::spawn(store, &vantage)
-        });
-        // Where there is a store, it says what is drained, once it answers.
-        let draining = Draining::new(saver.drains()?);
-        let (options, state_dir) = (config.transfer.clone(), config.state_dir.as_deref());
-        let (peers, keeper) = Peers::read(options, &loaded.zones, state_dir).await?;
-        let now = clock.unix_milliseconds() / 1000;
-        let signing = Signing::open(config.signing.clone(), &loaded.zones, now)?;
-        let mut state = State::new(
-            (library, keeper),
-            atlas,
-            verdicts,
-            draining,
-            metrics.clone(),
-            clock,
-        );
-        state.follows_mesh = config.etcd_config.is_some();
-        state.bounds = config.ttl_bounds();
-        state.sign(signing);
-        state.load(loaded);
-        Ok(Self {
-            state,
-            places,
-            peers,
-            saver,
-            share,
-        })
-    }
 }
 
 /// Serves DNS as `config` says until the process drains.
@@ -197,19 +140,6 @@ fn follow(store: Store) -> mpsc::Receiver<Update> {
 fn store(config: &Path) -> anyhow::Result<Store> {
     let config = kvstore::config::EtcdConfig::read(config).context("--etcd-config")?;
     Ok(Store::Etcd(config))
-}
-
-/// The name that other authorities know this one by.
-fn vantage(config: &Config) -> anyhow::Result<Vantage> {
-    match &config.vantage {
-        Some(name) => Ok(name.clone()),
-        None => {
-            let name = rustix::system::uname();
-            let name = name.nodename().to_string_lossy();
-            name.parse()
-                .context("cannot go by the host's name; give --vantage")
-        }
-    }
 }
 
 struct Owner {

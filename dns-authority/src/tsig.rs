@@ -150,21 +150,27 @@ impl Keys {
             error,
             record: signature.unsigned(),
         };
-        let key = self.find(signature.name).ok_or_else(|| unproven(BAD_KEY))?;
+        let key = self
+            .find(signature.record.name)
+            .ok_or_else(|| unproven(BAD_KEY))?;
         if !signature
+            .record
             .algorithm
             .eq_ignore_ascii_case(&key.algorithm.name())
         {
             return Err(unproven(BAD_KEY));
         }
         let full = key.algorithm.hmac().tag_len();
-        let length = signature.mac.len();
+        let length = signature.record.mac.len();
         // RFC 8945 section 5.2.2.1: shorter ones prove too little, longer ones do not exist.
         if full < length || length < (full / 2).max(10) {
             return Err(Refusal::Malformed);
         }
-        let tag = digest(key, &[&signature.message(request), &signature.variables()]);
-        if !is_same(&tag.as_ref()[..length], signature.mac) {
+        let tag = digest(
+            key,
+            &[&signature.message(request), &signature.record.variables()],
+        );
+        if !is_same(&tag.as_ref()[..length], signature.record.mac) {
             return Err(unproven(BAD_SIGNATURE));
         }
         let error = match () {

@@ -71,7 +71,6 @@ pub(super) fn choose<'a>(pick: &'a Pick, scene: &Scene<'_>, entropy: u64) -> Par
 /// The candidates that count, and what they have in common.
 fn usable<'a>(pick: &'a Pick, scene: &Scene<'_>) -> (Basis, Picked<'a>) {
     // From what is wanted to what will do: what is being drained is better than what is not usable.
-    let is_drained = |it: &&Candidate| !scene.takes_part(it);
     for (with_room, with_enough, is_spared) in [
         (true, true, true),
         (false, true, true),
@@ -79,13 +78,13 @@ fn usable<'a>(pick: &'a Pick, scene: &Scene<'_>) -> (Basis, Picked<'a>) {
         (false, false, false),
     ] {
         for (set, candidates) in pick.sets.iter().enumerate() {
-            let mut pool = healthy(candidates, Health::Healthy, scene);
+            let mut pool = with_health(candidates, Health::Healthy, scene);
             let enough = pool.len() * 1000 >= candidates.len() * pick.leave_below_permille as usize;
             if with_enough && !enough {
                 continue;
             }
             pool.retain(|it| {
-                (!with_room || !is_full(pick, it, scene)) && (!is_spared || !is_drained(&&**it))
+                (!with_room || !is_full(pick, it, scene)) && (!is_spared || scene.takes_part(it))
             });
             if !pool.is_empty() {
                 return (Basis::Healthy { set }, pool);
@@ -96,11 +95,10 @@ fn usable<'a>(pick: &'a Pick, scene: &Scene<'_>) -> (Basis, Picked<'a>) {
             break;
         }
     }
-    let unknown = |set: &'a Vec<Candidate>| healthy(set, Health::Unknown, scene);
     for is_spared in [true, false] {
         for (set, candidates) in pick.sets.iter().enumerate() {
-            let mut pool = unknown(candidates);
-            pool.retain(|it| !is_spared || !is_drained(&&**it));
+            let mut pool = with_health(candidates, Health::Unknown, scene);
+            pool.retain(|it| !is_spared || scene.takes_part(it));
             if pool.is_empty() {
                 continue;
             }
@@ -114,13 +112,13 @@ fn usable<'a>(pick: &'a Pick, scene: &Scene<'_>) -> (Basis, Picked<'a>) {
         Backup::Empty => Picked::new(),
         Backup::Select(_) => pick.sets.iter().flatten().collect(),
     };
-    if all.iter().any(|it| !is_drained(it)) {
-        all.retain(|it| !is_drained(&&**it));
+    if all.iter().any(|it| scene.takes_part(it)) {
+        all.retain(|it| scene.takes_part(it));
     }
     (Basis::AllUnhealthy, all)
 }
 
-fn healthy<'a>(set: &'a [Candidate], health: Health, scene: &Scene<'_>) -> Picked<'a> {
+fn with_health<'a>(set: &'a [Candidate], health: Health, scene: &Scene<'_>) -> Picked<'a> {
     set.iter()
         .filter(|it| scene.usability(it) == health)
         .collect()

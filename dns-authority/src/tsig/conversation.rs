@@ -61,12 +61,12 @@ impl Conversation {
     pub(super) fn answering(key: &Arc<Key>, signature: &Signature<'_>, error: u16) -> Self {
         Self {
             key: Arc::clone(key),
-            mac: signature.mac.to_vec(),
+            mac: signature.record.mac.to_vec(),
             unsigned: Vec::new(),
             unsigned_count: 0,
             is_first: true,
             error,
-            asked_at: signature.seconds,
+            asked_at: signature.record.seconds,
         }
     }
 
@@ -148,21 +148,21 @@ impl Conversation {
             return Ok(());
         };
         let signature = Signature::read(answer, at).ok_or(Unbelievable::Wrong)?;
-        if signature.mac.is_empty() && signature.error != 0 {
-            return Err(Unbelievable::Refused(signature.error));
+        if signature.record.mac.is_empty() && signature.record.error != 0 {
+            return Err(Unbelievable::Refused(signature.record.error));
         }
-        let tag = self.tag(&signature.message(answer), &signature.record());
-        let is_ours = signature.name.eq_ignore_ascii_case(self.key.name());
-        if !is_ours || !is_same(tag.as_ref(), signature.mac) {
+        let tag = self.tag(&signature.message(answer), &signature.record);
+        let is_ours = signature.record.name.eq_ignore_ascii_case(self.key.name());
+        if !is_ours || !is_same(tag.as_ref(), signature.record.mac) {
             return Err(Unbelievable::Wrong);
         }
-        if signature.error == BAD_TIME || !signature.is_timely(now) {
+        if signature.record.error == BAD_TIME || !signature.is_timely(now) {
             return Err(Unbelievable::Untimely);
         }
-        if signature.error != 0 {
-            return Err(Unbelievable::Refused(signature.error));
+        if signature.record.error != 0 {
+            return Err(Unbelievable::Refused(signature.record.error));
         }
-        self.mac = signature.mac.to_vec();
+        self.mac = signature.record.mac.to_vec();
         self.unsigned.clear();
         self.unsigned_count = 0;
         self.is_first = false;

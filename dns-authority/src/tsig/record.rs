@@ -10,14 +10,7 @@ const CLASS_ANY: u16 = 255;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signature<'a> {
     pub(super) at: usize,
-    pub(super) name: &'a [u8],
-    pub(super) algorithm: &'a [u8],
-    pub(super) seconds: u64,
-    pub(super) fudge: u16,
-    pub(super) mac: &'a [u8],
-    pub(super) id: [u8; 2],
-    pub(super) error: u16,
-    pub(super) other: &'a [u8],
+    pub(super) record: Record<'a>,
 }
 
 impl<'a> Signature<'a> {
@@ -33,8 +26,7 @@ impl<'a> Signature<'a> {
         let (mac, rest) = split_counted(rest)?;
         let (&[i0, i1, e0, e1], rest) = rest.split_first_chunk::<4>()?;
         let (other, rest) = split_counted(rest)?;
-        (is_fit && rest.is_empty()).then_some(Self {
-            at,
+        let record = Record {
             name,
             algorithm,
             seconds: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
@@ -43,45 +35,29 @@ impl<'a> Signature<'a> {
             id: [i0, i1],
             error: u16::from_be_bytes([e0, e1]),
             other,
-        })
+        };
+        (is_fit && rest.is_empty()).then_some(Self { at, record })
     }
 
     /// The message as it was signed: with its first number, and without the signature.
     pub(super) fn message(&self, message: &[u8]) -> Vec<u8> {
         let mut signed = stripped(message, self.at);
-        signed[..2].copy_from_slice(&self.id);
+        signed[..2].copy_from_slice(&self.record.id);
         signed
-    }
-
-    pub(super) fn variables(&self) -> Vec<u8> {
-        self.record().variables()
-    }
-
-    pub(super) fn record(&self) -> Record<'a> {
-        Record {
-            name: self.name,
-            algorithm: self.algorithm,
-            seconds: self.seconds,
-            fudge: self.fudge,
-            mac: self.mac,
-            id: self.id,
-            error: self.error,
-            other: self.other,
-        }
     }
 
     pub(super) fn unsigned(&self) -> Unsigned {
         Unsigned {
-            name: self.name.to_vec(),
-            algorithm: self.algorithm.to_vec(),
-            seconds: self.seconds,
-            fudge: self.fudge,
-            id: self.id,
+            name: self.record.name.to_vec(),
+            algorithm: self.record.algorithm.to_vec(),
+            seconds: self.record.seconds,
+            fudge: self.record.fudge,
+            id: self.record.id,
         }
     }
 
     pub(super) fn is_timely(&self, now: u64) -> bool {
-        now.abs_diff(self.seconds) <= u64::from(self.fudge)
+        now.abs_diff(self.record.seconds) <= u64::from(self.record.fudge)
     }
 }
 

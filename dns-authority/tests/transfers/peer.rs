@@ -52,22 +52,7 @@ zone:
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         let configuration = format!(
-            "server:
-    rundir: {root}
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: {root}
-log:
-  - target: {root}/log
-    any: info
-key:
-  - id: copies
-    algorithm: hmac-sha256
-    secret: {secret}
-remote:
+            "remote:
   - id: primary
     address: 127.0.0.1@{primary}
     key: copies
@@ -83,7 +68,7 @@ zone:
     acl: notify
 "
         );
-        Self::start(directory, port, "knotd", &configuration, &["-c"])
+        Self::start_knot(directory, port, secret, &configuration)
     }
 
     /// Knot that serves whatever the catalog `catalog.test` of `primary` lists, with the key `copies`.
@@ -91,19 +76,7 @@ zone:
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         let configuration = format!(
-            "server:
-    rundir: {root}
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: {root}
-key:
-  - id: copies
-    algorithm: hmac-sha256
-    secret: {secret}
-remote:
+            "remote:
   - id: primary
     address: 127.0.0.1@{primary}
     key: copies
@@ -126,7 +99,7 @@ zone:
     catalog-template: member
 "
         );
-        Self::start(directory, port, "knotd", &configuration, &["-c"])
+        Self::start_knot(directory, port, secret, &configuration)
     }
 
     /// Knot that has `copied.test`, tells `secondary` of changes and takes updates, with the key `copies`.
@@ -135,19 +108,7 @@ zone:
         let root = directory.path().display();
         fs::write(directory.path().join("copied.test.zone"), zone).unwrap();
         let configuration = format!(
-            "server:
-    rundir: {root}
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: {root}
-key:
-  - id: copies
-    algorithm: hmac-sha256
-    secret: {secret}
-remote:
+            "remote:
   - id: secondary
     address: 127.0.0.1@{secondary}
     key: copies
@@ -162,6 +123,30 @@ zone:
     notify: secondary
     acl: all
 "
+        );
+        Self::start_knot(directory, port, secret, &configuration)
+    }
+
+    /// Knot with the key `copies`, and what `rest` of its configuration says.
+    fn start_knot(directory: TempDir, port: u16, secret: &str, rest: &str) -> Self {
+        let root = directory.path().display();
+        let configuration = format!(
+            "server:
+    rundir: {root}
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: {root}
+log:
+  - target: {root}/log
+    any: info
+key:
+  - id: copies
+    algorithm: hmac-sha256
+    secret: {secret}
+{rest}"
         );
         Self::start(directory, port, "knotd", &configuration, &["-c"])
     }
